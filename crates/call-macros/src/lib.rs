@@ -1,0 +1,1 @@
+//! The attribute that turns a trait into a client.

@@ -1,0 +1,1 @@
+//! Declared HTTP clients: balance, time limits, retry, warm connections.

@@ -1,0 +1,1 @@
+//! Instance lists that follow the registry, and registering oneself.

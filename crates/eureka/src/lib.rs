@@ -1,0 +1,1 @@
+//! Eureka's wire shapes: JSON and XML, exact to the byte.

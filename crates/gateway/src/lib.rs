@@ -1,0 +1,1 @@
+//! The API gateway: routes, filters, streaming proxy.

@@ -1,0 +1,1 @@
+//! The registry server: lease table, replication, Eureka REST and the native change stream.

@@ -1,0 +1,1 @@
+//! What every server starts with: configuration, telemetry, HTTP edge, health, ordered shutdown.

@@ -1,0 +1,1 @@
+//! The storage seam: one transaction closure over SQLite and MySQL.

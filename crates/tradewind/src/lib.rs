@@ -1,0 +1,1 @@
+//! Tradewind for service authors: one dependency line.

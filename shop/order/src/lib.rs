@@ -1,0 +1,1 @@
+//! The shop's order service: login, quotes, orders.
