@@ -408,3 +408,17 @@ impl Applications {
         self.applications.iter().map(|it| (it.name.as_str(), it.instances.as_slice()))
     }
 }
+
+/// `apps__hashcode` of a table: for each status that occurs, in the order of the names, the name
+/// and how often, each followed by an underscore. Empty for an empty table. Give it every instance,
+/// not only those that are UP.
+pub fn hash_code(statuses: impl IntoIterator<Item = Status>) -> String {
+    let mut counts = Status::ALL.map(|status| (status, 0_usize));
+    for status in statuses {
+        for (counted, count) in &mut counts {
+            *count += usize::from(*counted == status);
+        }
+    }
+    let occurring = counts.into_iter().filter(|(_, count)| *count > 0);
+    occurring.map(|(status, count)| format!("{status}_{count}_")).collect()
+}
