@@ -58,9 +58,9 @@ pub use model::metadata::Metadata;
 pub use model::replication::{
     ReplicationAction, ReplicationInstance, ReplicationList, ReplicationResponse, ReplicationResult,
 };
+pub use model::status::{Status, hash_code};
 pub use model::{
     ActionType, Application, Applications, DataCenter, Head, Instance, Invalid, LeaseInfo, Port,
-    Status, hash_code,
 };
 pub use negotiate::{Charset, CharsetError, Form, Format, Version};
 pub use read::ReadError;
