@@ -1,0 +1,64 @@
+//! The routes every server has: health, metrics, interfaces.
+
+use axum::response::{IntoResponse as _, Response};
+use http::header::{ALLOW, CONTENT_TYPE, FORWARDED, HeaderValue, VIA};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::json;
+use tradewind_base::Problem;
+
+use super::request::Edge;
+use crate::{Failure, Json};
+
+/// The answer, if the request is for one of these routes and did not come through a proxy: what
+/// comes from outside has no business here and is not told that these routes exist.
+pub(super) fn answer(edge: &Edge, parts: &Parts) -> Option<(&'static str, Response)> {
+    type Route = fn(&Edge) -> Response;
+    let (path, route): (_, Route) = match parts.uri.path() {
+        "/health/live" => ("/health/live", live),
+        "/health/ready" => ("/health/ready", ready),
+        "/metrics" => ("/metrics", metrics),
+        "/interfaces" => ("/interfaces", interfaces),
+        _ => return None,
+    };
+    if through_a_proxy(&parts.headers) {
+        return None;
+    }
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        let mut response = wrong_method().into_response();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Some((path, response));
+    }
+    Some((path, route(edge)))
+}
+
+pub(super) fn wrong_method() -> Failure {
+    let detail = "this route does not take this method; the header `Allow` lists those it takes";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "edge.wrong-method", detail).into()
+}
+
+fn through_a_proxy(headers: &HeaderMap) -> bool {
+    let forwarded = |name: &str| name.starts_with("x-forwarded-");
+    headers.contains_key(VIA)
+        || headers.contains_key(FORWARDED)
+        || headers.keys().any(|it| forwarded(it.as_str()))
+}
+
+fn live(_edge: &Edge) -> Response {
+    Json(json!({"live": true})).into_response()
+}
+
+fn ready(edge: &Edge) -> Response {
+    let ready = edge.health.ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "components": edge.health.states()}))).into_response()
+}
+
+fn metrics(edge: &Edge) -> Response {
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(CONTENT_TYPE, text)], edge.metrics.render()).into_response()
+}
+
+fn interfaces(edge: &Edge) -> Response {
+    Json(edge.interfaces.report()).into_response()
+}

@@ -1,0 +1,369 @@
+//! One request: its context, its bounds, its handler, its answer.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
+use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
+use tradewind_base::id::{RequestId, RequestText};
+use tradewind_base::{Clock, Context, Deadline, Problem, Rng, Tasks, TraceContext};
+
+use super::body::Tracked;
+use super::connection::Busy;
+use super::management::{self, wrong_method};
+use super::{EdgeConfig, too_large};
+use crate::Failure;
+use crate::extract::Authority;
+use crate::health::Health;
+use crate::interfaces::Interfaces;
+use crate::telemetry::{Metrics, panic_text};
+
+/// What all requests of one server share.
+pub(super) struct Edge {
+    pub(super) name: &'static str,
+    pub(super) config: EdgeConfig,
+    pub(super) router: Router,
+    pub(super) bare: fn(&str) -> bool,
+    pub(super) health: Health,
+    pub(super) authority: Authority,
+    pub(super) interfaces: Arc<Interfaces>,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Arc<dyn Clock>,
+    /// One permit for each handler that may run.
+    pub(super) permits: Arc<Semaphore>,
+    /// Requests that are not answered to their last byte.
+    pub(super) total: Arc<AtomicUsize>,
+    pub(super) tasks: Tasks,
+    /// Ends what draining did not.
+    pub(super) cut: CancellationToken,
+}
+
+/// Tells a handler with a long answer that the server is draining; an extractor.
+#[derive(Clone, Debug)]
+pub struct Draining(CancellationToken);
+
+impl Draining {
+    /// Waits until the server drains.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// The same as a token.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.0.clone()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Draining {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        // Outside the edge nothing drains.
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self(CancellationToken::new())))
+    }
+}
+
+/// Which route took the request; filled in from inside the router, read by the edge.
+#[derive(Clone, Debug, Default)]
+struct Template(Arc<OnceLock<MatchedPath>>);
+
+/// Prepares a router for the edge.
+pub(super) fn prepare(router: Router) -> Router {
+    router
+        .layer(axum::middleware::from_fn(note_template))
+        // The edge has a bound of its own, which is set by configuration.
+        .layer(axum::extract::DefaultBodyLimit::disable())
+}
+
+async fn note_template(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    if let (Some(path), Some(Template(slot))) = (path, request.extensions().get()) {
+        let _first = slot.set(path);
+    }
+    next.run(request).await
+}
+
+/// Counts a request once, however it ends.
+struct Measured {
+    interfaces: Arc<Interfaces>,
+    method: Method,
+    template: Template,
+    start: Instant,
+    done: AtomicBool,
+}
+
+impl Measured {
+    fn record(&self, code: StatusCode) {
+        if !self.done.swap(true, Ordering::Relaxed) {
+            let template = self.template.0.get().map(MatchedPath::as_str);
+            self.interfaces.record(&self.method, template, code, self.start.elapsed());
+        }
+    }
+}
+
+/// A handler was dropped before it answered: its client has left.
+impl Drop for Measured {
+    fn drop(&mut self) {
+        // nginx's code for it; no status of HTTP says that nobody was there to get one.
+        self.record(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST));
+    }
+}
+
+impl Edge {
+    /// Answers one request; every outcome is an answer.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+        peer: SocketAddr,
+        busy: Busy,
+    ) -> Result<http::Response<Tracked>, Infallible> {
+        let start = Instant::now();
+        let (parts, body) = request.into_parts();
+        let context = self.context(&parts.headers);
+        let request_id = context.request_id.clone();
+        let bare = (self.bare)(parts.uri.path());
+        let trace = context.trace.map(TraceContext::trace_id).unwrap_or_default();
+        let span = tracing::info_span!(
+            "request",
+            service = self.name,
+            http.method = %parts.method,
+            request.id = request_id.as_ref().map(RequestText::as_str),
+            trace.id = format!("{trace:032x}"),
+        );
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let mut response = self.route(parts, body, peer, context).instrument(span.clone()).await;
+        let took = start.elapsed();
+        span.in_scope(|| {
+            tracing::debug!(
+                http.path = path,
+                http.status = response.status().as_u16(),
+                client.addr = %peer,
+                took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                "answered"
+            );
+        });
+        if bare && is_problem(&response) && method != Method::HEAD {
+            *response.body_mut() = Body::empty();
+            response.headers_mut().remove(CONTENT_TYPE);
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
+        if let Some(value) = request_id.and_then(|it| HeaderValue::from_str(it.as_str()).ok()) {
+            response.headers_mut().insert(REQUEST_ID_HEADER, value);
+        }
+        Ok(response.map(|body| Tracked::new(body, busy)))
+    }
+
+    /// Trace, id and deadline of a request; its user comes later, when it is worth the work.
+    fn context(&self, headers: &HeaderMap) -> Context {
+        let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok());
+        let mut rng = Rng::from_entropy();
+        let request_id = text(REQUEST_ID_HEADER)
+            .and_then(RequestText::parse)
+            .unwrap_or_else(|| RequestId::generate(self.clock.now(), &mut rng).into());
+        let trace = match text(TRACE_HEADER).and_then(TraceContext::parse) {
+            Some(trace) => trace.child(&mut rng),
+            None => TraceContext::start(&mut rng, false),
+        };
+        let left = text(DEADLINE_HEADER).and_then(|it| it.parse().ok()).map(Duration::from_millis);
+        let span = left.unwrap_or(Duration::MAX).min(self.config.request_timeout);
+        Context {
+            trace: Some(trace),
+            deadline: Some(Deadline::after(span)),
+            request_id: Some(request_id),
+            ..Context::default()
+        }
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        mut parts: Parts,
+        body: Incoming,
+        peer: SocketAddr,
+        mut context: Context,
+    ) -> Response {
+        let template = Template::default();
+        let measured = Arc::new(Measured {
+            interfaces: Arc::clone(&self.interfaces),
+            method: parts.method.clone(),
+            template: template.clone(),
+            start: Instant::now(),
+            done: AtomicBool::new(false),
+        });
+        let refused = |failure: Failure| {
+            measured.record(failure.problem().status);
+            respond(failure, &context)
+        };
+        if self.config.head_bytes_max < head_bytes(&parts) {
+            return refused(head_too_large().into());
+        }
+        if let Some((_, response)) = management::answer(self, &parts) {
+            // Probes and scrapers would drown the numbers of the real interfaces.
+            measured.done.store(true, Ordering::Relaxed);
+            return response;
+        }
+        if self.config.body_bytes_max < body.size_hint().lower() {
+            return refused(too_large().into());
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            metrics::counter!("tradewind_http_shed_total", "service" => self.name).increment(1);
+            let detail = "the server has as many requests in work as it can bear";
+            return refused(Problem::unavailable("edge.overloaded", detail).into());
+        };
+        let deadline = context.deadline.unwrap_or_else(|| Deadline::after(Duration::ZERO));
+        if deadline.passed() {
+            return refused(too_late().into());
+        }
+        context.user = self.authority.user(&parts.headers);
+        parts.extensions.insert(self.authority.clone());
+        parts.extensions.insert(Draining(self.tasks.cancelled()));
+        parts.extensions.insert(ConnectInfo(peer));
+        parts.extensions.insert(template);
+        let safe = parts.method.is_safe();
+        let limit = usize::try_from(self.config.body_bytes_max).unwrap_or(usize::MAX);
+        let request = Request::from_parts(parts, Body::new(Limited::new(body, limit)));
+        let work =
+            handle(self.router.clone(), request, context.clone(), Arc::clone(&measured), permit);
+        let answered = if safe {
+            tokio::time::timeout_at(deadline.instant(), work).await.ok()
+        } else {
+            let answer = self.detach(work, deadline);
+            // A task that ended without an answer was cut off with the server.
+            tokio::time::timeout_at(deadline.instant(), answer).await.ok().and_then(Result::ok)
+        };
+        answered.unwrap_or_else(|| {
+            measured.record(StatusCode::GATEWAY_TIMEOUT);
+            respond(too_late().into(), &context)
+        })
+    }
+
+    /// Runs `work` as a task of its own, which the end of the connection does not end.
+    fn detach(
+        &self,
+        work: impl Future<Output = Response> + Send + 'static,
+        deadline: Deadline,
+    ) -> oneshot::Receiver<Response> {
+        let (sender, receiver) = oneshot::channel();
+        let end = deadline.instant() + self.config.overrun;
+        let cut = self.cut.clone();
+        let span = tracing::Span::current();
+        self.tasks.spawn("request", |_| {
+            async move {
+                let work = tokio::time::timeout_at(end, work);
+                match cut.run_until_cancelled(work).await {
+                    // Whether the client is still there to get it is all the same here.
+                    Some(Ok(response)) => drop(sender.send(response)),
+                    Some(Err(_)) => tracing::error!("a handler did not end after its deadline"),
+                    None => tracing::warn!("a handler was cut off by the end of the server"),
+                }
+            }
+            .instrument(span)
+        });
+        receiver
+    }
+}
+
+/// Runs the handler in its context, counts it, and turns a panic and the router's own empty
+/// refusals into problem documents.
+async fn handle(
+    router: Router,
+    request: Request,
+    context: Context,
+    measured: Arc<Measured>,
+    permit: OwnedSemaphorePermit,
+) -> Response {
+    let _permit = permit;
+    let work = AssertUnwindSafe(router.oneshot(request)).catch_unwind();
+    let response = match context.clone().scope(work).await {
+        Ok(Ok(response)) => response,
+        Err(payload) => {
+            tracing::error!(panic = panic_text(&*payload), "a handler panicked");
+            respond(Problem::internal().into(), &context)
+        }
+    };
+    let response = explain(response, measured.template.0.get().is_some(), &context);
+    measured.record(response.status());
+    response
+}
+
+/// The router refuses without a body: what matched no route, or no method of its route.
+fn explain(response: Response, matched: bool, context: &Context) -> Response {
+    let empty = response.body().size_hint().exact() == Some(0)
+        && !response.headers().contains_key(CONTENT_TYPE);
+    let failure = match response.status() {
+        StatusCode::NOT_FOUND if empty && !matched => unknown_route(),
+        StatusCode::METHOD_NOT_ALLOWED if empty => wrong_method(),
+        _ => return response,
+    };
+    let (mut explained, original) = (respond(failure, context), response.into_parts().0);
+    for (name, value) in &original.headers {
+        if *name != CONTENT_LENGTH {
+            explained.headers_mut().append(name, value.clone());
+        }
+    }
+    explained
+}
+
+fn respond(failure: Failure, context: &Context) -> Response {
+    let mut problem = failure.into_problem();
+    if problem.request_id.is_none() {
+        problem.request_id = context.request_id.as_ref().map(ToString::to_string);
+    }
+    Failure::from(problem).into_response()
+}
+
+fn is_problem(response: &Response) -> bool {
+    let media = HeaderValue::from_static(tradewind_base::problem::MEDIA_TYPE);
+    response.headers().get(CONTENT_TYPE) == Some(&media)
+}
+
+/// The size of a head as HTTP/1.1 writes it.
+fn head_bytes(parts: &Parts) -> usize {
+    // Spaces, version, colons, line ends.
+    let line = parts.method.as_str().len() + parts.uri.to_string().len() + 12;
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    line + headers.sum::<usize>() + 2
+}
+
+fn head_too_large() -> Problem {
+    let detail = "the request line and headers are larger than this server takes";
+    Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "edge.head-too-large", detail)
+}
+
+fn unknown_route() -> Failure {
+    Problem::new(StatusCode::NOT_FOUND, "edge.unknown-route", "there is nothing at this path")
+        .into()
+}
+
+fn too_late() -> Problem {
+    let detail =
+        "the answer was not there before the deadline; what was asked for may still happen";
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "edge.deadline", detail)
+}

@@ -1,0 +1,9 @@
+//! When a server stops, and what the servers of one estate share.
+
+mod keys;
+mod shared;
+mod stop;
+
+pub use keys::{AdminToken, Keys, KeysError};
+pub use shared::{Shared, SharedConfig};
+pub use stop::Stop;
