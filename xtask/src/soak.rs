@@ -1,0 +1,32 @@
+//! `cargo xtask soak`: the suites that take too long for every change.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::cargo::{self, Tally, cargo};
+
+/// Cases per property, instead of the 256 of every day.
+const CASES: &str = "20000";
+
+/// Runs the long suites.
+pub(crate) fn run(root: &Path, seconds: u32) -> anyhow::Result<()> {
+    let (mut sum, mut whole) = (Tally::default(), true);
+    for command in [
+        cargo(root)
+            .args(["test", "--workspace", "--no-fail-fast", "--lib", "machine"])
+            .env("PROPTEST_CASES", CASES),
+        cargo(root)
+            .args(["test", "--package", "tradewind-e2e", "--test", "crowd"])
+            .env("TRADEWIND_CROWD_SECONDS", seconds.to_string()),
+    ] {
+        let (tally, success) = cargo::test(command)?;
+        sum += tally;
+        whole &= success;
+    }
+    println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.ignored);
+    if !whole {
+        bail!("not all tests passed");
+    }
+    Ok(())
+}
