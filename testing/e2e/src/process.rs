@@ -1,0 +1,54 @@
+//! Processes as the kernel shows them.
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde::Deserialize;
+
+/// One row of `run.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    /// Its name: `registry`, `inventory-a`, …
+    pub name: String,
+    /// Its process id.
+    pub pid: i32,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl Process {
+    /// Ends it as a crash would.
+    pub fn kill(&self) {
+        signal(self.pid, Signal::KILL);
+    }
+}
+
+/// Sends a signal to a process that this test started.
+///
+/// # Panics
+/// When it is not there any more.
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    let pid = Pid::from_raw(pid).expect("a process id is positive");
+    kill_process(pid, signal).expect("the process is there");
+}
+
+/// Whether a process with this id is there (a zombie counts as gone).
+#[must_use]
+pub fn alive(pid: i32) -> bool {
+    let there = Pid::from_raw(pid).is_some_and(|it| test_kill_process(it).is_ok());
+    let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|it| it.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
+    there && !zombie
+}
+
+/// The number of open descriptors of a process.
+#[must_use]
+pub fn descriptors(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The resident memory of a process in bytes.
+#[must_use]
+pub fn resident_bytes(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|it| it.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
