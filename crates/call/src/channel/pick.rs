@@ -1,0 +1,148 @@
+//! Which instance is called, and what its failures and successes mean for the next choice.
+
+use std::sync::Arc;
+
+use tradewind_base::Rng;
+use tradewind_discovery::{Instance, List, Suspicion};
+use tradewind_http::{ErrorKind, Phase, SendError};
+
+use super::{Inner, Warnings};
+use crate::Policy;
+use crate::machine::balancer::{RoundRobin, Standing};
+use crate::machine::budget::Budget;
+use crate::machine::ejection::Ejections;
+use crate::stats::add;
+
+/// What the calls of a channel share. Held for the length of a choice, never across a wait.
+pub(super) struct State {
+    balancer: RoundRobin,
+    ejections: Ejections<Registered>,
+    pub(super) budget: Budget,
+    pub(super) rng: Rng,
+    pub(super) warnings: Warnings,
+    /// Whether the task that keeps connections warm was started.
+    pub(super) followed: bool,
+    roster: Roster,
+}
+
+/// One registration of an instance: the next has another allocation, also with the same content.
+#[derive(Clone, Debug)]
+struct Registered(Arc<Instance>);
+
+impl PartialEq for Registered {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// The instances that are UP in the list that was seen last.
+#[derive(Debug, Default)]
+struct Roster {
+    list: Option<Arc<List>>,
+    up: Vec<Registered>,
+}
+
+impl State {
+    pub(super) fn new(policy: &Policy, mut rng: Rng) -> Self {
+        let offset = usize::try_from(rng.u64() >> 33).unwrap_or(0);
+        Self {
+            balancer: RoundRobin::starting_at(offset),
+            ejections: Ejections::new(policy.ejection),
+            budget: Budget::new(policy.budget),
+            rng,
+            warnings: Warnings::default(),
+            followed: false,
+            roster: Roster::default(),
+        }
+    }
+
+    /// Takes note of the present list.
+    fn see(&mut self, list: &Arc<List>) {
+        if self.roster.list.as_ref().is_some_and(|it| Arc::ptr_eq(it, list)) {
+            return;
+        }
+        self.roster.up = list.up().cloned().map(Registered).collect();
+        self.roster.list = Some(Arc::clone(list));
+        if !self.ejections.is_empty() {
+            let up = &self.roster.up;
+            self.ejections.listed(|id| up.iter().find(|it| it.0.id.as_str() == id));
+        }
+    }
+}
+
+impl Inner {
+    /// The instance to call next: [`crate::machine`] says which.
+    pub(super) fn pick(&self, tried: &[Arc<Instance>]) -> Option<Arc<Instance>> {
+        let list = self.view.load();
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        state.see(&list);
+        let State { balancer, ejections, roster, .. } = &mut *state;
+        let any_out = !ejections.is_empty();
+        let index = balancer.choose(roster.up.len(), |index| {
+            // The balancer asks for places below the length it was given.
+            let Some(Registered(it)) = roster.up.get(index) else { return Standing::Tried };
+            if tried.iter().any(|other| other.id == it.id) {
+                Standing::Tried
+            } else if any_out && ejections.is_out(it.id.as_str(), now)
+                || self.view.suspected(&it.id)
+            {
+                Standing::Ejected
+            } else {
+                Standing::Free
+            }
+        })?;
+        let Registered(instance) = roster.up.get(index)?;
+        if any_out {
+            ejections.chosen(instance.id.as_str(), now);
+        }
+        Some(Arc::clone(instance))
+    }
+
+    /// Whether there is an instance that was not tried.
+    pub(super) fn any_untried(&self, tried: &[Arc<Instance>]) -> bool {
+        self.view.load().up().any(|it| tried.iter().all(|other| other.id != it.id))
+    }
+
+    /// It answered: whatever was held against it is over.
+    pub(super) fn fit(&self, instance: &Arc<Instance>) {
+        let mut state = self.lock();
+        if !state.ejections.is_empty() {
+            state.ejections.succeeded(instance.id.as_str());
+        }
+        drop(state);
+        self.view.trust(&instance.id);
+    }
+
+    /// It failed: left out at once if it could not be reached, and the registry is told of
+    /// whatever makes it doubtful.
+    pub(super) fn suspect(&self, instance: &Arc<Instance>, error: &SendError) {
+        let Some(suspicion) = suspicion(error) else { return };
+        if matches!(error.phase(), Phase::Connect | Phase::Send) {
+            let stamp = Registered(Arc::clone(instance));
+            let now = self.clock.monotonic();
+            if !self.lock().ejections.failed(instance.id.as_str(), &stamp, now) {
+                return;
+            }
+            add(&self.counters.ejections, 1);
+            self.client.forget(&instance.target());
+        }
+        self.discovery.report(instance, suspicion);
+    }
+}
+
+/// What the failure of an attempt says about its instance; nothing if the fault is on this side,
+/// or the instance is merely slow to answer.
+fn suspicion(error: &SendError) -> Option<Suspicion> {
+    if error.is_local() {
+        return None;
+    }
+    match (error.phase(), error.kind()) {
+        (_, ErrorKind::Refused) => Some(Suspicion::Refused),
+        (Phase::Connect, ErrorKind::TimedOut) => Some(Suspicion::Timeout),
+        (Phase::Connect | Phase::Send, _) | (Phase::Head | Phase::Body, ErrorKind::Broken) => {
+            Some(Suspicion::Reset)
+        }
+        (Phase::Head | Phase::Body, _) => None,
+    }
+}
