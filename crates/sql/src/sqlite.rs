@@ -1,0 +1,69 @@
+//! SQLite: one file, one writer thread, a few readers, a checkpoint thread.
+
+mod checkpoint;
+mod connection;
+mod migrate;
+mod reader;
+mod statement;
+mod turn;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::database::Shared;
+use crate::error::OpenError;
+use crate::migration::Migration;
+
+pub(crate) use statement::{execute, query};
+
+/// Opens the file, migrates it and starts the threads.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<(), OpenError> {
+    let path = prepare_file(path)?;
+    let mut turn = turn::Turn::open(&path)?;
+    // The turn also covers switching to WAL, which needs the file for itself for a moment.
+    let held = turn.take().map_err(|source| file_error(&path, source))?;
+    let mut writer = connection::open_writer(shared, &path)?;
+    migrate::migrate(&writer.connection, shared.set, migrations)
+        .map_err(|source| OpenError::Migrations { set: shared.set, source })?;
+    drop(held);
+
+    let signal = Arc::new(checkpoint::Signal::default());
+    connection::report_wal(&mut writer.connection, shared, &signal)
+        .map_err(|source| connection::refused(shared, source))?;
+    for _ in 0..shared.options.readers.max(1) {
+        let reader = connection::open_reader(shared, &path)?;
+        shared.thread("read", move |shared| reader::run(shared, reader))?;
+    }
+    let checkpointer = connection::open_checkpointer(shared, &path)?;
+    let checkpoint_turn = turn::Turn::open(&path)?;
+    let ending = signal.ending_on_drop();
+    shared.thread("checkpoint", move |shared| {
+        checkpoint::run(shared, &checkpointer, checkpoint_turn, &signal);
+    })?;
+    shared.thread("write", move |shared| {
+        writer::run(shared, writer, turn);
+        drop(ending);
+    })?;
+    Ok(())
+}
+
+/// Creates the file and its folder if needed, and finds its one true path: two names of one file
+/// must lead to one turn file.
+fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |source| file_error(path, source);
+    if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    drop(file);
+    path.canonicalize().map_err(failed)
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> OpenError {
+    OpenError::File { path: path.display().to_string(), source }
+}
