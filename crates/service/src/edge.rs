@@ -39,10 +39,24 @@ mod server;
 use http::StatusCode;
 use tradewind_base::Problem;
 
+pub(crate) use body::BodyError;
 pub use config::EdgeConfig;
 pub use listener::Listener;
 pub use request::Draining;
 pub use server::{BindError, Drained, Server, Serving};
+
+/// The refusal of a request that was not answered in time.
+fn too_late() -> Problem {
+    let detail =
+        "the answer was not there before the deadline; what was asked for may still happen";
+    Problem::new(StatusCode::GATEWAY_TIMEOUT, "edge.deadline", detail)
+}
+
+/// The refusal of a body that did not come in time.
+pub(crate) fn too_slow() -> Problem {
+    let detail = "the body was not whole before the deadline";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "edge.body-too-slow", detail)
+}
 
 /// The refusal of a body that is too large.
 #[must_use]

@@ -19,9 +19,15 @@ fn shorten(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS_MAX).chain(['…']).collect()
 }
 
-/// Splits "missing field `x`" and "unknown field `x`, …" off the field's name.
+/// What is wrong with a field as such, and its name, from serde's own words like "missing field
+/// `x`", which come without a path to the field.
 fn named_field(message: &str) -> Option<(&'static str, &str)> {
-    for (start, what) in [("missing field `", "is missing"), ("unknown field `", "is unknown")] {
+    let kinds = [
+        ("missing field `", "is missing"),
+        ("unknown field `", "is unknown"),
+        ("duplicate field `", "comes more than once"),
+    ];
+    for (start, what) in kinds {
         if let Some((name, _)) = message.strip_prefix(start).and_then(|it| it.split_once('`')) {
             return Some((what, name));
         }

@@ -37,6 +37,8 @@ pub(super) struct Activity {
     idle_since: AtomicU64,
     /// HTTP/2: bytes come without a head being on its way.
     multiplexed: AtomicBool,
+    /// The client sends what nobody reads.
+    unread: AtomicBool,
 }
 
 /// Keeps a connection, and the server, busy while it exists: one request.
@@ -61,6 +63,7 @@ impl Activity {
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -83,6 +86,15 @@ impl Activity {
             let _unchanged =
                 self.head_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         }
+    }
+
+    /// Notes that the rest of what the client sends will not be read.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn left_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     fn overdue(&self, config: &EdgeConfig) -> Overdue {
@@ -109,6 +121,10 @@ impl Busy {
         activity.head_since.store(0, Ordering::Relaxed);
         total.fetch_add(1, Ordering::Relaxed);
         Self { activity, total }
+    }
+
+    pub(super) const fn activity(&self) -> &Arc<Activity> {
+        &self.activity
     }
 }
 
@@ -170,9 +186,9 @@ pub(super) async fn serve<I>(
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(Guarded::new(io, Arc::clone(&activity), edge.config.write_timeout));
+    let io = TokioIo::new(Guarded::new(io, Arc::clone(&edge), Arc::clone(&activity)));
     let service = service_fn(|request| {
-        let busy = Busy::new(Arc::clone(&activity), Arc::clone(&edge.total));
+        let busy = Arc::new(Busy::new(Arc::clone(&activity), Arc::clone(&edge.total)));
         Arc::clone(&edge).answer(request, peer, busy)
     });
     let connection = builder.serve_connection(io, service);
@@ -183,13 +199,15 @@ pub(super) async fn serve<I>(
     let mut told = false;
     loop {
         tokio::select! {
+            biased;
+            // First: what is cut off must not be answered as if it had been refused.
+            () = edge.cut.cancelled() => return,
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(client.addr = %peer, error, "connection failed");
                 }
                 return;
             }
-            () = edge.cut.cancelled() => return,
             () = draining.cancelled(), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();

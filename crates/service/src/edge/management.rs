@@ -5,31 +5,31 @@ use http::header::{ALLOW, CONTENT_TYPE, FORWARDED, HeaderValue, VIA};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
-use tradewind_base::Problem;
+use tradewind_base::{Context, Problem};
 
-use super::request::Edge;
+use super::request::{Edge, respond};
 use crate::{Failure, Json};
 
 /// The answer, if the request is for one of these routes and did not come through a proxy: what
 /// comes from outside has no business here and is not told that these routes exist.
-pub(super) fn answer(edge: &Edge, parts: &Parts) -> Option<(&'static str, Response)> {
+pub(super) fn answer(edge: &Edge, parts: &Parts, context: &Context) -> Option<Response> {
     type Route = fn(&Edge) -> Response;
-    let (path, route): (_, Route) = match parts.uri.path() {
-        "/health/live" => ("/health/live", live),
-        "/health/ready" => ("/health/ready", ready),
-        "/metrics" => ("/metrics", metrics),
-        "/interfaces" => ("/interfaces", interfaces),
+    let route: Route = match parts.uri.path() {
+        "/health/live" => live,
+        "/health/ready" => ready,
+        "/metrics" => metrics,
+        "/interfaces" => interfaces,
         _ => return None,
     };
     if through_a_proxy(&parts.headers) {
         return None;
     }
     if parts.method != Method::GET && parts.method != Method::HEAD {
-        let mut response = wrong_method().into_response();
+        let mut response = respond(wrong_method(), context);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some((path, response));
+        return Some(response);
     }
-    Some((path, route(edge)))
+    Some(route(edge))
 }
 
 pub(super) fn wrong_method() -> Failure {
@@ -55,6 +55,14 @@ fn ready(edge: &Edge) -> Response {
 }
 
 fn metrics(edge: &Edge) -> Response {
+    let count = |max: usize, free: usize| {
+        f64::from(u32::try_from(max.saturating_sub(free)).unwrap_or(u32::MAX))
+    };
+    let config = &edge.config;
+    let connections = count(config.connections_max, edge.connections.available_permits());
+    ::metrics::gauge!("tradewind_http_connections", "service" => edge.name).set(connections);
+    let requests = count(config.requests_in_flight_max, edge.permits.available_permits());
+    ::metrics::gauge!("tradewind_http_requests_in_flight", "service" => edge.name).set(requests);
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(CONTENT_TYPE, text)], edge.metrics.render()).into_response()
 }

@@ -17,7 +17,6 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
@@ -28,10 +27,10 @@ use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
 use tradewind_base::id::{RequestId, RequestText};
 use tradewind_base::{Clock, Context, Deadline, Problem, Rng, Tasks, TraceContext};
 
-use super::body::Tracked;
+use super::body::{Inbound, Tracked};
 use super::connection::Busy;
 use super::management::{self, wrong_method};
-use super::{EdgeConfig, too_large};
+use super::{EdgeConfig, too_large, too_late};
 use crate::Failure;
 use crate::extract::Authority;
 use crate::health::Health;
@@ -49,6 +48,8 @@ pub(super) struct Edge {
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) metrics: Metrics,
     pub(super) clock: Arc<dyn Clock>,
+    /// One permit for each connection there may be.
+    pub(super) connections: Arc<Semaphore>,
     /// One permit for each handler that may run.
     pub(super) permits: Arc<Semaphore>,
     /// Requests that are not answered to their last byte.
@@ -143,7 +144,7 @@ impl Edge {
         self: Arc<Self>,
         request: http::Request<Incoming>,
         peer: SocketAddr,
-        busy: Busy,
+        busy: Arc<Busy>,
     ) -> Result<http::Response<Tracked>, Infallible> {
         let start = Instant::now();
         let (parts, body) = request.into_parts();
@@ -159,7 +160,8 @@ impl Edge {
             trace.id = format!("{trace:032x}"),
         );
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
-        let mut response = self.route(parts, body, peer, context).instrument(span.clone()).await;
+        let mut response =
+            self.route(parts, body, peer, context, &busy).instrument(span.clone()).await;
         let took = start.elapsed();
         span.in_scope(|| {
             tracing::debug!(
@@ -202,12 +204,30 @@ impl Edge {
         }
     }
 
+    /// The refusal of what is not a request at all, or one beyond even the library's bounds.
+    pub(super) fn malformed(&self, status: StatusCode) -> Problem {
+        self.interfaces.record(&Method::GET, None, status, Duration::ZERO);
+        let mut problem = match status {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => head_too_large(),
+            StatusCode::URI_TOO_LONG => Problem::new(
+                status,
+                "edge.uri-too-long",
+                "the URI is longer than this server takes",
+            ),
+            _ => Problem::new(status, "edge.malformed", "this is not an HTTP request"),
+        };
+        let id = RequestId::generate(self.clock.now(), &mut Rng::from_entropy());
+        problem.request_id = Some(id.to_string());
+        problem
+    }
+
     async fn route(
         self: &Arc<Self>,
         mut parts: Parts,
         body: Incoming,
         peer: SocketAddr,
         mut context: Context,
+        busy: &Arc<Busy>,
     ) -> Response {
         let template = Template::default();
         let measured = Arc::new(Measured {
@@ -217,6 +237,11 @@ impl Edge {
             start: Instant::now(),
             done: AtomicBool::new(false),
         });
+        let deadline = context.deadline.unwrap_or_else(|| Deadline::after(Duration::ZERO));
+        let bytes_max = self.config.body_bytes_max;
+        let declared = body.size_hint().lower();
+        let activity = Arc::clone(busy.activity());
+        let body = Inbound::new(Body::new(body), bytes_max, deadline.instant(), activity);
         let refused = |failure: Failure| {
             measured.record(failure.problem().status);
             respond(failure, &context)
@@ -224,12 +249,12 @@ impl Edge {
         if self.config.head_bytes_max < head_bytes(&parts) {
             return refused(head_too_large().into());
         }
-        if let Some((_, response)) = management::answer(self, &parts) {
+        if let Some(response) = management::answer(self, &parts, &context) {
             // Probes and scrapers would drown the numbers of the real interfaces.
             measured.done.store(true, Ordering::Relaxed);
             return response;
         }
-        if self.config.body_bytes_max < body.size_hint().lower() {
+        if bytes_max < declared {
             return refused(too_large().into());
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
@@ -237,7 +262,6 @@ impl Edge {
             let detail = "the server has as many requests in work as it can bear";
             return refused(Problem::unavailable("edge.overloaded", detail).into());
         };
-        let deadline = context.deadline.unwrap_or_else(|| Deadline::after(Duration::ZERO));
         if deadline.passed() {
             return refused(too_late().into());
         }
@@ -247,14 +271,13 @@ impl Edge {
         parts.extensions.insert(ConnectInfo(peer));
         parts.extensions.insert(template);
         let safe = parts.method.is_safe();
-        let limit = usize::try_from(self.config.body_bytes_max).unwrap_or(usize::MAX);
-        let request = Request::from_parts(parts, Body::new(Limited::new(body, limit)));
+        let request = Request::from_parts(parts, Body::new(body));
         let work =
             handle(self.router.clone(), request, context.clone(), Arc::clone(&measured), permit);
         let answered = if safe {
             tokio::time::timeout_at(deadline.instant(), work).await.ok()
         } else {
-            let answer = self.detach(work, deadline);
+            let answer = self.detach(work, deadline, Arc::clone(busy));
             // A task that ended without an answer was cut off with the server.
             tokio::time::timeout_at(deadline.instant(), answer).await.ok().and_then(Result::ok)
         };
@@ -269,6 +292,7 @@ impl Edge {
         &self,
         work: impl Future<Output = Response> + Send + 'static,
         deadline: Deadline,
+        busy: Arc<Busy>,
     ) -> oneshot::Receiver<Response> {
         let (sender, receiver) = oneshot::channel();
         let end = deadline.instant() + self.config.overrun;
@@ -283,6 +307,8 @@ impl Edge {
                     Some(Err(_)) => tracing::error!("a handler did not end after its deadline"),
                     None => tracing::warn!("a handler was cut off by the end of the server"),
                 }
+                // Until here the request counts as one that draining waits for.
+                drop(busy);
             }
             .instrument(span)
         });
@@ -331,7 +357,8 @@ fn explain(response: Response, matched: bool, context: &Context) -> Response {
     explained
 }
 
-fn respond(failure: Failure, context: &Context) -> Response {
+/// The answer of a refusal, with the id of the request.
+pub(super) fn respond(failure: Failure, context: &Context) -> Response {
     let mut problem = failure.into_problem();
     if problem.request_id.is_none() {
         problem.request_id = context.request_id.as_ref().map(ToString::to_string);
@@ -360,10 +387,4 @@ fn head_too_large() -> Problem {
 fn unknown_route() -> Failure {
     Problem::new(StatusCode::NOT_FOUND, "edge.unknown-route", "there is nothing at this path")
         .into()
-}
-
-fn too_late() -> Problem {
-    let detail =
-        "the answer was not there before the deadline; what was asked for may still happen";
-    Problem::new(StatusCode::GATEWAY_TIMEOUT, "edge.deadline", detail)
 }

@@ -156,6 +156,7 @@ impl<L: Listener> Server<L> {
             interfaces: Arc::new(Interfaces::new(name, Arc::clone(&clock))),
             metrics: Metrics::of_process(),
             clock,
+            connections: Arc::new(Semaphore::new(self.config.connections_max)),
             permits: Arc::new(Semaphore::new(self.config.requests_in_flight_max)),
             total: Arc::new(AtomicUsize::new(0)),
             tasks: tasks.clone(),
@@ -215,7 +216,6 @@ impl fmt::Debug for Serving {
 
 /// Accepts connections for as long as it is polled; nothing that happens to one ends it.
 async fn accept<L: Listener>(edge: Arc<Edge>, mut listener: L) {
-    let connections = Arc::new(Semaphore::new(edge.config.connections_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
     let builder = connection::builder(&edge.config, &edge.tasks);
     let mut rest = REST_MIN;
@@ -232,7 +232,7 @@ async fn accept<L: Listener>(edge: Arc<Edge>, mut listener: L) {
             }
         };
         rest = REST_MIN;
-        if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&edge.connections).try_acquire_owned() {
             let (edge, builder) = (Arc::clone(&edge), builder.clone());
             edge.tasks.clone().spawn("connection", |cancel| async move {
                 connection::serve(edge, builder, io, peer, cancel).await;

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError};
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tradewind_base::Problem;
 
 use super::{named_field, shorten};
 use crate::Failure;
+use crate::edge::BodyError;
 
 /// A JSON body: read from a request and checked field by field, or written to a response.
 ///
@@ -105,10 +106,12 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
 fn unreadable(error: &axum::Error) -> Failure {
     let mut source = error.source();
     while let Some(cause) = source {
-        if cause.is::<LengthLimitError>() {
-            return crate::edge::too_large().into();
+        match cause.downcast_ref() {
+            Some(BodyError::TooLarge) => return crate::edge::too_large().into(),
+            Some(BodyError::TooSlow) => return crate::edge::too_slow().into(),
+            Some(BodyError::Broken(_)) => break,
+            None => source = cause.source(),
         }
-        source = cause.source();
     }
     // The client broke off: nobody reads the answer, the log does.
     Problem::new(StatusCode::BAD_REQUEST, "request.body", "the body ended before it was whole")
