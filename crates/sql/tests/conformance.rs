@@ -2,6 +2,12 @@
 //!
 //! The suite always runs on SQLite. With the feature `services` it also runs on the server that
 //! `TRADEWIND_TEST_MYSQL_URL` names; `cargo xtask test` starts one.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected fails"
+)]
 
 #[path = "conformance/child.rs"]
 mod child;

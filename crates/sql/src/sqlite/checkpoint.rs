@@ -84,7 +84,7 @@ pub(super) fn run(shared: &Shared, connection: &Connection, mut turn: Turn, sign
             done = standstill(connection, &mut turn, shared.options.lock_wait);
             // A reader with an old snapshot is in the way: let the log grow some more before the
             // writers have to stand still again.
-            standstill_from = if done { pages_max } else { pages + pages_max.div_ceil(4) };
+            standstill_from = if done { pages_max } else { pages + pages_max.div_ceil(2) };
             if !done {
                 tracing::warn!(database = shared.set, pages, "write-ahead log not emptied yet");
             }

@@ -1,1 +1,116 @@
+//! What only SQLite has: checkpoints, files, other programs on the file.
 
+use std::time::Duration;
+
+use tradewind_sql::{
+    Database, DatabaseUrl, Error, ErrorKind, OpenError, Options, TransactionError, params,
+};
+
+use crate::support::{ITEMS, eventually, ids, insert, spawn};
+
+fn size(path: &std::path::Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |it| it.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_emptied_beside_the_writer_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.db");
+    let wal = folder.path().join("it.db-wal");
+    let options = Options { wal_pages_checkpoint: 20, wal_pages_max: 200, ..Options::default() };
+    let database = Database::open(&DatabaseUrl::sqlite(&path), options, "test", ITEMS).unwrap();
+    for id in 0..1000 {
+        let work = move |tx: &mut tradewind_sql::Transaction<'_>| {
+            let sql = "INSERT INTO items (id, amount, data) VALUES (?, 1, ?)";
+            tx.execute(sql, params![id, vec![1_u8; 4000]])
+        };
+        database.transaction::<_, Error, _>("data", work).await.unwrap();
+    }
+    eventually("a checkpoint was made", || 0 < database.stats().checkpoints).await;
+    // Without checkpoints all 1000 rows, a page and more each, would still be in the log.
+    let stats = database.stats();
+    assert!(stats.wal_pages < 1000, "{stats:?}");
+    assert!(size(&wal) < 1000 * 4096, "{} bytes", size(&wal));
+    database.close().await.unwrap();
+    assert_eq!(size(&wal), 0);
+    assert!(1000 * 4000 < size(&path));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_read_does_not_stop_the_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.db");
+    let options = Options { wal_pages_checkpoint: 20, wal_pages_max: 100, ..Options::default() };
+    let database = Database::open(&DatabaseUrl::sqlite(&path), options, "test", ITEMS).unwrap();
+    insert(&database, 0, 0).await.unwrap();
+    let (seen, looked) = std::sync::mpsc::sync_channel(1);
+    let (go_on, wait) = std::sync::mpsc::sync_channel(1);
+    let reader = database.clone();
+    let reader = spawn(async move {
+        let work = move |tx: &mut tradewind_sql::Transaction<'_>| {
+            let count = "SELECT COUNT(*) FROM items";
+            tx.query_one(count, &[], |row| row.get::<i64>(0))?;
+            seen.send(()).unwrap();
+            wait.recv_timeout(Duration::from_secs(30)).unwrap();
+            tx.query_one(count, &[], |row| row.get::<i64>(0))
+        };
+        reader.read::<_, Error, _>("long", work).await.unwrap()
+    });
+    eventually("the reader has its snapshot", || looked.try_recv().is_ok()).await;
+    for id in 1..=100 {
+        insert(&database, id, 0).await.unwrap();
+    }
+    go_on.send(()).unwrap();
+    assert_eq!(reader.await.unwrap(), Some(1));
+    assert_eq!(ids(&database).await.len(), 101);
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_program_that_holds_the_file_is_waited_for_and_then_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.db");
+    let options = Options { lock_wait: Duration::from_millis(100), ..Options::default() };
+    let database = Database::open(&DatabaseUrl::sqlite(&path), options, "test", ITEMS).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = insert(&database, 1, 1).await.unwrap_err();
+    let TransactionError::Database(error) = error else { panic!("{error:?}") };
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    other.execute_batch("ROLLBACK").unwrap();
+    insert(&database, 2, 1).await.unwrap();
+    assert_eq!(ids(&database).await, [2]);
+    database.close().await.unwrap();
+}
+
+#[test]
+fn what_is_no_database_is_not_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.db");
+    std::fs::write(&path, "this is no database, only text that is long enough to be read").unwrap();
+    let url = DatabaseUrl::sqlite(&path);
+    let error = Database::open(&url, Options::default(), "test", ITEMS).unwrap_err();
+    let OpenError::Connect { source, .. } = error else { panic!("{error:?}") };
+    assert_eq!(source.kind(), ErrorKind::Storage);
+    let url = DatabaseUrl::sqlite(&path.join("below-a-file.db"));
+    let error = Database::open(&url, Options::default(), "test", ITEMS).unwrap_err();
+    assert!(matches!(error, OpenError::File { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_are_made_and_two_names_of_a_file_are_one_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/it.db");
+    let one =
+        Database::open(&DatabaseUrl::sqlite(&path), Options::default(), "test", ITEMS).unwrap();
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let two =
+        Database::open(&DatabaseUrl::sqlite(&link), Options::default(), "test", ITEMS).unwrap();
+    insert(&one, 1, 1).await.unwrap();
+    insert(&two, 2, 1).await.unwrap();
+    assert_eq!(ids(&one).await, [1, 2]);
+    assert!(!folder.path().join("link.db-turn").exists(), "the turn belongs to the file");
+    one.close().await.unwrap();
+    two.close().await.unwrap();
+}
