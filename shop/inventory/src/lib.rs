@@ -1,1 +1,86 @@
-//! The shop's inventory service: catalogue and stock.
+//! The shop's inventory service: what there is to buy, at which price, and how many of it.
+//!
+//! The catalogue is open: `GET /products` (paged, by category, by text), `GET /products/{id}`,
+//! `GET /categories`. `POST /availability` tells other services of the estate what there is of a
+//! list of products, in one snapshot.
+//!
+//! # Stock
+//! `on_hand` is what lies on the shelf, `frozen` what of it is promised to somebody, and what can
+//! be bought is the difference. Every change is a row of `stock_flow`, which only grows, written in
+//! the same transaction; the sums over it are the stock. The constraints in the schema hold
+//! STOCK-1 (`0 <= frozen <= on_hand`) whatever the code does.
+//!
+//! # Running it
+//! The service runs several times, on one SQLite file (the instances take turns) or on one MySQL
+//! database. Whoever comes first fills an empty database with the [`catalogue`]; what is there is
+//! never overwritten.
+//!
+//! # Limits
+//! A page has at most 100 products, a search text 64 characters, a question for availability 100
+//! items. Prices are whole cents. Text search is a substring search, case-insensitive for ASCII.
+
+pub mod api;
+pub mod catalogue;
+mod schema;
+mod store;
+
+use std::net::SocketAddr;
+
+use tradewind::service::config::Reader;
+use tradewind::service::{Shared, Stop};
+use tradewind_shop_host::{Host, HostConfig, HostError};
+
+use crate::store::{Store, StoreError};
+
+/// The name under which the service registers.
+pub const SERVICE: &str = "inventory";
+
+/// Where it listens by default.
+const BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9002);
+
+/// The settings of the service: section `inventory`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// What every service of the shop has.
+    pub host: HostConfig,
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Start or registration failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The catalogue could not be loaded into an empty database.
+    #[error("failed to load the catalogue")]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Config {
+    /// Reads the section `inventory`.
+    pub fn read(reader: &mut Reader) -> Self {
+        Self { host: HostConfig::read(&mut reader.section(SERVICE), BIND) }
+    }
+
+    /// Where the service listens.
+    #[must_use]
+    pub const fn bind(&self) -> SocketAddr {
+        self.host.edge.bind
+    }
+}
+
+/// Runs the service until `stop`, and ends in order.
+///
+/// # Errors
+/// When it cannot start; what had started is ended in order.
+pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
+    let mut host = Host::new(SERVICE, config.host, shared, stop)?;
+    let store = Store::new(host.database(schema::SET, schema::MIGRATIONS).await?);
+    let loaded = store.load_first_day(host.shared().clock.now()).await;
+    if loaded.map_err(|it: StoreError| RunError::Load(it.into()))? {
+        tracing::info!(products = catalogue::articles().len(), "catalogue loaded");
+    }
+    Ok(host.run(api::router(store)).await?)
+}

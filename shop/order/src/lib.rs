@@ -1,1 +1,103 @@
-//! The shop's order service: login, quotes, orders.
+//! The shop's order service: signing in, and what a basket costs.
+//!
+//! `POST /login` gives a token for a name and a password; `GET /.well-known/jwks.json` is the key
+//! set with which the gateway verifies it; `GET /me` shows whom the gateway vouches for.
+//! `POST /quotes` prices a basket: the order service asks inventory through its declared client
+//! ([`inventory::Inventory`]) what there is of each product and at which price, and does the sums.
+//!
+//! # Design
+//! [`basket`], [`quote`] and [`money`] are pure: what a basket may be, what it costs, how amounts
+//! are added. A basket is read by hand instead of by a derived decoder, so that one answer names
+//! every wrong field. The edge ([`api`]) decides which status a failure has.
+//!
+//! # Identity
+//! Tokens are Ed25519-signed JWTs; the key pair lives in the data folder, readable by its owner
+//! only. A service never looks at tokens: it accepts the user that the gateway vouches for.
+//! Passwords are argon2id hashes. Failed attempts are counted per user and per address.
+//!
+//! # Limits
+//! A basket has 1 to 100 lines of 1 to 999 pieces. A quote reserves nothing.
+
+pub mod api;
+pub mod basket;
+mod config;
+pub mod demo;
+mod fields;
+pub mod inventory;
+mod login;
+pub mod money;
+pub mod quote;
+mod schema;
+mod store;
+mod token;
+
+use std::sync::Arc;
+
+use tradewind::call::Policy;
+use tradewind::service::{Shared, Stop};
+use tradewind_shop_host::{Host, HostError, blocking};
+
+use crate::api::App;
+use crate::inventory::InventoryClient;
+use crate::login::Login;
+use crate::login::password::{HashError, Hasher};
+use crate::store::Store;
+use crate::token::Issuer;
+
+pub use config::Config;
+pub use token::{KeyFileError, KeySet, PublicKey};
+
+/// The name under which the service registers.
+pub const SERVICE: &str = "order";
+
+/// The file with the signing key, in the data folder.
+const KEY_FILE: &str = "order-jwt.pk8";
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Start or registration failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// There is no signing key.
+    #[error("failed to load or make the signing key")]
+    Key(#[from] KeyFileError),
+    /// The demo users could not be made.
+    #[error("failed to make the demo users")]
+    DemoUsers(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No password can be hashed.
+    #[error("failed to hash a password")]
+    Hash(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs the service until `stop`, and ends in order.
+///
+/// # Errors
+/// When it cannot start; what had started is ended in order.
+pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
+    let mut host = Host::new(SERVICE, config.host.clone(), shared, stop)?;
+    let store = Store::new(host.database(schema::SET, schema::MIGRATIONS).await?);
+    let login = login(&config, &host, store).await?;
+    let inventory = InventoryClient::new(host.channel("inventory", Policy::default()).await?);
+    let issuer = Arc::clone(login.issuer());
+    let app = Arc::new(App { login, issuer, inventory });
+    Ok(host.run(api::router(app)).await?)
+}
+
+async fn login(config: &Config, host: &Host, store: Store) -> Result<Login, RunError> {
+    let shared = host.shared();
+    let (path, settings) = (shared.data.join(KEY_FILE), config.token.clone());
+    let issuer = blocking("open the signing key", move || Issuer::open(&path, settings)).await??;
+    let hasher = Hasher::new(config.password_threads);
+    if config.demo_users {
+        demo::create(&store, &hasher, &*shared.clock)
+            .await
+            .map_err(|it| RunError::DemoUsers(it.into()))?;
+    }
+    // Of a password that nobody has: only the time to compare it counts.
+    let nobody = hasher.hash(shared.clock.now().to_string()).await;
+    let nobody = nobody.map_err(|it: HashError| RunError::Hash(it.into()))?;
+    let clock = Arc::clone(&shared.clock);
+    Ok(Login::new(store, hasher, nobody, Arc::new(issuer), config.attempts, clock))
+}
