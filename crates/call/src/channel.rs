@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tradewind_base::{Clock, Context, Deadline, Monotonic, Rng, SystemClock};
 use tradewind_discovery::{Discovery, Instance, ServiceName, View};
 use tradewind_http::Client;
@@ -41,6 +41,8 @@ struct Inner {
     state: Mutex<State>,
     counters: Counters,
     warmth: watch::Sender<Option<Warmth>>,
+    /// A call could not reach an instance: whoever keeps connections warm looks after it.
+    lost: Notify,
 }
 
 /// What is done with the body of a success.
@@ -87,6 +89,7 @@ impl Channel {
             clock,
             counters: Counters::new(),
             warmth: watch::Sender::new(None),
+            lost: Notify::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -211,10 +214,10 @@ impl Inner {
             if !call.tried.iter().any(|it| it.id == instance.id) {
                 call.tried.push(Arc::clone(&instance));
             }
-            let left = call.deadline.left();
-            if left < self.policy.rules().floor {
+            if self.out_of_time(&call) {
                 return Err(self.too_late(&call, call.schedule.attempts() - 1));
             }
+            let left = call.deadline.left();
             let failed = match self.attempt(&mut call, &instance, left, content).await {
                 Ok(body) => return Ok((call.request.endpoint, body)),
                 Err(Failed::Finally(error)) => return Err(error),
@@ -287,11 +290,16 @@ impl Inner {
             );
         }
         match error {
-            CallError::Timeout { attempts, .. } if why == Stop::Deadline => {
+            // The limit of its phase was what was left of the whole.
+            CallError::Timeout { attempts, .. } if self.out_of_time(call) => {
                 self.too_late(call, attempts)
             }
             other => other,
         }
+    }
+
+    fn out_of_time(&self, call: &Call) -> bool {
+        call.deadline.left() < self.policy.rules().floor
     }
 
     fn no_instance(&self) -> CallError {
@@ -307,7 +315,11 @@ impl Inner {
     fn settle(&self, instance: &Arc<Instance>, sent: &Sent<'_>) {
         match sent {
             Sent::Answered => self.fit(instance),
-            Sent::Failed(error) => self.suspect(instance, error),
+            Sent::Failed(error) => {
+                if self.suspect(instance, error) {
+                    self.lost.notify_one();
+                }
+            }
         }
     }
 }

@@ -115,19 +115,21 @@ impl Inner {
     }
 
     /// It failed: left out at once if it could not be reached, and the registry is told of
-    /// whatever makes it doubtful.
-    pub(super) fn suspect(&self, instance: &Arc<Instance>, error: &SendError) {
-        let Some(suspicion) = suspicion(error) else { return };
-        if matches!(error.phase(), Phase::Connect | Phase::Send) {
+    /// whatever makes it doubtful. `true` if it is left out from now on, or again.
+    pub(super) fn suspect(&self, instance: &Arc<Instance>, error: &SendError) -> bool {
+        let Some(suspicion) = suspicion(error) else { return false };
+        let unreachable = matches!(error.phase(), Phase::Connect | Phase::Send);
+        if unreachable {
             let stamp = Registered(Arc::clone(instance));
             let now = self.clock.monotonic();
             if !self.lock().ejections.failed(instance.id.as_str(), &stamp, now) {
-                return;
+                return false;
             }
             add(&self.counters.ejections, 1);
             self.client.forget(&instance.target());
         }
         self.discovery.report(instance, suspicion);
+        unreachable
     }
 }
 

@@ -117,6 +117,7 @@ impl Inner {
             tokio::select! {
                 _ = view.changed() => {}
                 () = sleep(pause) => {}
+                () = self.lost.notified() => {}
                 () = end.cancelled() => return,
             }
         }
