@@ -258,7 +258,8 @@ pub struct List {
     pub revision: u64,
     /// All instances, callable or not.
     pub instances: Vec<Arc<Instance>>,
-    /// The life of the registry node that counts the revisions; empty for a fixed list.
+    /// Names who counts the revisions: one stretch of following one life of one registry node.
+    /// Empty for a fixed list.
     pub epoch: Arc<str>,
 }
 

@@ -168,9 +168,11 @@ impl Store {
         }
     }
 
-    pub(crate) fn heard(&self, epoch: &Arc<str>, revision: u64, warm: bool) {
+    /// A registry spoke; whether it is another life of one than before.
+    pub(crate) fn heard(&self, epoch: &Arc<str>, revision: u64, warm: bool) -> bool {
         let at = Some(self.clock.monotonic());
-        *lock(&self.contact) = Contact { at, epoch: Arc::clone(epoch), revision, warm };
+        let contact = Contact { at, epoch: Arc::clone(epoch), revision, warm };
+        std::mem::replace(&mut *lock(&self.contact), contact).epoch != *epoch
     }
 
     pub(crate) fn contact(&self) -> Contact {
