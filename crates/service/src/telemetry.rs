@@ -6,6 +6,7 @@
 
 mod metrics;
 mod process;
+mod sink;
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -15,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use metrics::Metrics;
+use sink::Sink;
 
 use crate::config::{Reader, Setting};
 
@@ -39,10 +41,17 @@ pub struct TelemetryConfig {
     pub color: Option<bool>,
 }
 
-/// Logging is on as long as the process runs; the guard exists so that the last lines are flushed.
+/// Logging is on as long as the process runs; dropping the guard, at its end, waits until the last
+/// lines are written.
 #[derive(Debug)]
-#[must_use]
-pub struct Guard(());
+#[must_use = "the last lines are lost when it is dropped at once"]
+pub struct Guard(Sink);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
 
 /// Why logging cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +66,9 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The thread that writes the log cannot be started.
+    #[error("failed to start the thread that writes the log")]
+    Thread(#[source] io::Error),
     /// Another subscriber is installed.
     #[error("logging is already set up in this process")]
     Twice,
@@ -114,7 +126,8 @@ pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
     let filter = EnvFilter::try_new(&config.level)
         .map_err(|source| TelemetryError::Level { level, source })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let sink = Sink::start(io::stderr(), config.format).map_err(TelemetryError::Thread)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone());
     let started = match config.format {
         Format::Text => {
             let ansi = config.color.unwrap_or_else(|| io::stderr().is_terminal());
@@ -127,7 +140,7 @@ pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(panic = panic_text(info.payload()), place, "panicked");
     }));
-    Ok(Guard(()))
+    Ok(Guard(sink))
 }
 
 /// The text a panic carries.

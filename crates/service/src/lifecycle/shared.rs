@@ -110,3 +110,48 @@ impl Shared {
         Self { data, keys, clock, registry, registry_user: None, instance: None, host: None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn read(file: &str) -> (SharedConfig, Option<String>) {
+        let file = Some(("tradewind.toml".into(), file.to_owned()));
+        let mut reader = Reader::new(Sources { file, ..Sources::default() });
+        let config = SharedConfig::read(&mut reader);
+        (config, reader.finish().err().map(|it| it.to_string()))
+    }
+
+    #[test]
+    fn the_defaults_find_the_registry_of_this_machine() {
+        let (config, errors) = read("");
+        assert_eq!(errors, None);
+        assert_eq!(config.registry, ["http://127.0.0.1:8761"]);
+        assert_eq!((config.data, config.instance), (PathBuf::from("data"), None));
+    }
+
+    #[test]
+    fn half_a_login_and_a_strange_instance_are_mistakes() {
+        let (_, errors) = read("tradewind.instance = \"a/b\"\ndiscovery.user = \"me\"");
+        let errors = errors.unwrap();
+        assert!(errors.contains("tradewind.instance") && errors.contains("hyphens"), "{errors}");
+        assert!(errors.contains("discovery.password: must be set together"), "{errors}");
+        let (_, errors) = read("discovery.password = \"hush\"");
+        let errors = errors.unwrap();
+        assert!(errors.contains("discovery.user") && !errors.contains("hush"), "{errors}");
+    }
+
+    #[test]
+    fn opening_makes_the_folder_and_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let (config, _) = read(&format!("tradewind.data = \"{}\"", data.display()));
+        assert!(!data.exists(), "reading touches nothing");
+        let shared = Shared::open(config).unwrap();
+        assert!(data.join("secret").exists());
+        assert!(
+            !format!("{shared:?}").contains(&std::fs::read_to_string(data.join("secret")).unwrap())
+        );
+    }
+}
