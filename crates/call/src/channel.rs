@@ -41,7 +41,7 @@ struct Inner {
     state: Mutex<State>,
     counters: Counters,
     warmth: watch::Sender<Option<Warmth>>,
-    /// A call could not reach an instance: whoever keeps connections warm looks after it.
+    /// A call has met a doubtful instance: whoever keeps connections warm looks after it.
     lost: Notify,
 }
 
@@ -192,8 +192,20 @@ struct Call {
     rng: Rng,
     /// The instances that were tried, each once, in order.
     tried: Vec<Arc<Instance>>,
-    /// Whether any attempt may have reached a server.
+    /// Whether any attempt may have reached a server and had no answer.
     sent: bool,
+}
+
+impl Call {
+    /// The error of a call whose last attempt ended with this one. An answer to a repeat says
+    /// nothing of the attempt before it; where nothing is changed, that does not matter.
+    fn settle(&self, error: CallError) -> CallError {
+        let answered = error.status().is_some();
+        if answered && self.sent && !self.request.method.is_safe() {
+            return CallError::Unsettled { source: Box::new(error) };
+        }
+        error
+    }
 }
 
 impl Inner {
@@ -220,7 +232,7 @@ impl Inner {
             let left = call.deadline.left();
             let failed = match self.attempt(&mut call, &instance, left, content).await {
                 Ok(body) => return Ok((call.request.endpoint, body)),
-                Err(Failed::Finally(error)) => return Err(error),
+                Err(Failed::Finally(error)) => return Err(call.settle(error)),
                 Err(Failed::Perhaps(failure, error)) => (failure, error),
             };
             let step = self.step(&mut call, failed.0);
@@ -294,7 +306,7 @@ impl Inner {
             CallError::Timeout { attempts, .. } if self.out_of_time(call) => {
                 self.too_late(call, attempts)
             }
-            other => other,
+            other => call.settle(other),
         }
     }
 

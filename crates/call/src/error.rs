@@ -77,6 +77,13 @@ pub enum CallError {
         /// The limit of the policy.
         limit: usize,
     },
+    /// The last attempt was answered, but not with success, and an earlier one, which may have been
+    /// carried out, was not answered. Only of methods that change something.
+    #[error("a repeat was refused, and what became of the first attempt is not known")]
+    Unsettled {
+        /// The answer to the last attempt.
+        source: Box<Self>,
+    },
     /// The total time is over, or too little of it is left for an attempt.
     #[error("no time left to call {service} after {attempts} attempts")]
     DeadlineExceeded {
@@ -104,6 +111,7 @@ impl CallError {
         match self {
             Self::Refused(problem) => Some(problem.status),
             Self::Status { status, .. } => Some(*status),
+            Self::Unsettled { source } => source.status(),
             Self::NoInstance { .. }
             | Self::Transport { .. }
             | Self::Timeout { .. }
@@ -117,7 +125,18 @@ impl CallError {
     /// The problem document of the answer, if there was one.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
-        if let Self::Refused(problem) = self { Some(problem) } else { None }
+        match self {
+            Self::Refused(problem) => Some(problem),
+            Self::Unsettled { source } => source.problem(),
+            Self::NoInstance { .. }
+            | Self::Transport { .. }
+            | Self::Timeout { .. }
+            | Self::Status { .. }
+            | Self::Decode { .. }
+            | Self::TooLarge { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::Invalid { .. } => None,
+        }
     }
 
     /// Whether the call may have taken effect although it failed. `false` is a promise: it did
@@ -130,7 +149,7 @@ impl CallError {
             | Self::DeadlineExceeded { sent, .. } => *sent,
             Self::Refused(problem) => promises_nothing(problem.status),
             Self::Status { status, .. } => promises_nothing(*status),
-            Self::Decode { .. } | Self::TooLarge { .. } => true,
+            Self::Decode { .. } | Self::TooLarge { .. } | Self::Unsettled { .. } => true,
             Self::NoInstance { .. } | Self::Invalid { .. } => false,
         }
     }
@@ -149,6 +168,7 @@ impl From<&CallError> for Problem {
     /// else. It names the service, and nothing of its inside.
     fn from(error: &CallError) -> Self {
         match error {
+            CallError::Unsettled { source } => Self::from(&**source),
             CallError::NoInstance { service } | CallError::Transport { service, .. } => {
                 Self::unavailable("call.unavailable", format!("{service} cannot be reached"))
             }

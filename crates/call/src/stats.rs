@@ -68,6 +68,7 @@ impl Outcome {
             CallError::Status { status, .. } if status.is_server_error() => Self::ServerError,
             CallError::Refused(_) | CallError::Status { .. } => Self::Refused,
             CallError::Decode { .. } | CallError::TooLarge { .. } => Self::BadAnswer,
+            CallError::Unsettled { source } => Self::of(source),
             CallError::Invalid { .. } => Self::Invalid,
         }
     }

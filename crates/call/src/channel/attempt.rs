@@ -99,13 +99,22 @@ impl Inner {
         match result {
             Ok(Ok(response)) => {
                 let status = response.status().as_u16();
-                tracing::debug!(service, endpoint, instance.id = id, attempt, status, elapsed_ms);
-                call.sent = true;
+                tracing::debug!(
+                    service,
+                    endpoint,
+                    instance.id = id,
+                    attempt,
+                    status,
+                    elapsed_ms,
+                    "attempt answered"
+                );
                 self.read(response)
             }
             Ok(Err(error)) => {
                 let cause = Chain(&error);
-                tracing::debug!(service, endpoint, instance.id = id, attempt, elapsed_ms, error = %cause);
+                tracing::debug!(
+                    service, endpoint, instance.id = id, attempt, elapsed_ms, error = %cause, "attempt failed"
+                );
                 call.sent |= !error.nothing_sent();
                 Err(self.failed(call, instance, error))
             }

@@ -115,11 +115,10 @@ impl Inner {
     }
 
     /// It failed: left out at once if it could not be reached, and the registry is told of
-    /// whatever makes it doubtful. `true` if it is left out from now on, or again.
+    /// whatever makes it doubtful. `true` if that is news.
     pub(super) fn suspect(&self, instance: &Arc<Instance>, error: &SendError) -> bool {
         let Some(suspicion) = suspicion(error) else { return false };
-        let unreachable = matches!(error.phase(), Phase::Connect | Phase::Send);
-        if unreachable {
+        if matches!(error.phase(), Phase::Connect | Phase::Send) {
             let stamp = Registered(Arc::clone(instance));
             let now = self.clock.monotonic();
             if !self.lock().ejections.failed(instance.id.as_str(), &stamp, now) {
@@ -129,7 +128,7 @@ impl Inner {
             self.client.forget(&instance.target());
         }
         self.discovery.report(instance, suspicion);
-        unreachable
+        true
     }
 }
 

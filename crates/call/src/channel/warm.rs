@@ -23,6 +23,8 @@ const AT_A_TIME: usize = 8;
 const ROUND: Duration = Duration::from_secs(10);
 /// How soon again after an instance could not be reached.
 const ROUND_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How soon after a call has met a doubtful instance. Not at once: such calls come in bursts.
+const ROUND_AFTER_DOUBT: Duration = Duration::from_millis(100);
 
 /// What the last round found.
 #[derive(Clone, Debug)]
@@ -117,10 +119,15 @@ impl Inner {
             tokio::select! {
                 _ = view.changed() => {}
                 () = sleep(pause) => {}
-                () = self.lost.notified() => {}
+                () = self.doubt() => {}
                 () = end.cancelled() => return,
             }
         }
+    }
+
+    async fn doubt(&self) {
+        self.lost.notified().await;
+        sleep(ROUND_AFTER_DOUBT).await;
     }
 
     /// Connects to every instance that is UP and has no idle connection. `known` holds those that

@@ -113,3 +113,29 @@ async fn the_same_instance_is_tried_again_where_the_policy_says_so() {
     assert!(matches!(&error, CallError::Timeout { sent: true, attempts: 1, .. }), "{error:?}");
     assert_eq!(server.seen().len(), 4, "a POST that was sent is not repeated");
 }
+
+/// R2.4
+#[tokio::test]
+async fn a_refused_repeat_does_not_hide_that_the_first_attempt_may_have_been_carried_out() {
+    let deaf = Server::start(|_| std::future::pending()).await;
+    let busy = Server::start(|_| async { answer(409, "text/plain", "already there") }).await;
+    let policy = Policy { read: Duration::from_millis(60), ..Policy::default() };
+    let setup = setup(vec![deaf.instance(), busy.instance()], policy);
+    let (mut settled, mut unsettled) = (0, 0);
+    for _ in 0..4 {
+        let error = setup.client.stock(1, 'a', 1).await.unwrap_err();
+        assert_eq!(error.status().unwrap().as_u16(), 409);
+        match &error {
+            CallError::Unsettled { .. } => unsettled += usize::from(error.outcome_unknown()),
+            CallError::Status { .. } => settled += usize::from(!error.outcome_unknown()),
+            other => panic!("{other:?}"),
+        }
+        // What changes nothing has no outcome to be unsure of.
+        let error = setup.client.product("1").await.unwrap_err();
+        assert!(matches!(&error, CallError::Status { .. }), "{error:?}");
+    }
+    let puts =
+        |server: &Server| server.seen().iter().filter(|it| it.method == http::Method::PUT).count();
+    assert_eq!((unsettled, settled), (puts(&deaf), puts(&busy) - puts(&deaf)));
+    assert!(0 < puts(&deaf), "the turns bring the deaf one up for a PUT");
+}
