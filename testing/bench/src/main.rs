@@ -1,2 +1,84 @@
-//! Benches.
-fn main() {}
+//! Benches beside their peers: `cargo run --release -p bench -- NAME|all`.
+//!
+//! A bench runs ours and each peer found on the machine in interleaved rounds, so that a slow
+//! minute of the machine hits all alike, prints a table and writes `target/bench/NAME.json`. What
+//! counts is the ratio within one run. Add a bench as a module with a function of the type
+//! [`Bench`] and a line in [`BENCHES`].
+#![expect(clippy::print_stdout, reason = "a bench prints its table")]
+
+mod machine_facts;
+mod report;
+mod sql;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use crate::report::Report;
+
+/// A bench: runs for a bounded time and reports.
+type Bench = fn(&Settings) -> anyhow::Result<Report>;
+
+/// Every bench, by name.
+const BENCHES: &[(&str, Bench)] = &[("sql", sql::run)];
+
+/// Runs benches and writes what they measured to target/bench.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Which bench, or `all`.
+    name: String,
+    /// How often each contender is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many seconds one measurement takes.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+}
+
+/// What every bench needs to know.
+#[derive(Debug)]
+struct Settings {
+    rounds: usize,
+    span: Duration,
+    /// On the disk of the checkout, which a temporary folder in memory would not be.
+    folder: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let chosen: Vec<_> =
+        BENCHES.iter().filter(|it| arguments.name == "all" || arguments.name == it.0).collect();
+    let names = || BENCHES.iter().map(|it| it.0).collect::<Vec<_>>().join(", ");
+    anyhow::ensure!(!chosen.is_empty(), "no bench `{}`; there are: {}", arguments.name, names());
+    let settings = Settings {
+        rounds: arguments.rounds.clamp(1, 100),
+        span: Duration::try_from_secs_f64(arguments.seconds.clamp(0.1, 60.0))?,
+        folder: machine_facts::target_folder().join("bench"),
+    };
+    std::fs::create_dir_all(&settings.folder).context("cannot make target/bench")?;
+    if cfg!(debug_assertions) {
+        println!("a debug build: these figures say nothing; use --release");
+    }
+    for (name, bench) in chosen {
+        println!("{}", machine_facts::headline(name));
+        let report = bench(&settings).with_context(|| format!("bench {name}"))?;
+        println!("{report}");
+        let path = settings.folder.join(format!("{name}.json"));
+        std::fs::write(&path, report.json()?).context("cannot write the report")?;
+        println!("written to {}", path.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! What belongs beside every figure: the machine, the commit; and what a process used.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// The build's target folder.
+pub(crate) fn target_folder() -> PathBuf {
+    let executable = std::env::current_exe().ok();
+    // target/PROFILE/bench
+    let folder = executable.as_deref().and_then(|it| it.parent()?.parent());
+    folder.map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// The short commit, with `+` when the work tree has changes.
+pub(crate) fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    let changed = git(&["status", "--porcelain", "-uno"]).is_some_and(|it| !it.is_empty());
+    if changed { commit + "+" } else { commit }
+}
+
+/// One line about bench, commit and machine.
+pub(crate) fn headline(name: &str) -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|it| it.strip_prefix("model name")?.split(": ").nth(1));
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let (model, kernel) = (model.unwrap_or("unknown CPU"), kernel.trim());
+    format!("{name}: commit {}, {cores} x {model}, Linux {kernel}", commit())
+}
+
+/// CPU time (user and system) that a process has used; `self` is this one.
+pub(crate) fn cpu_time(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name in parentheses may hold spaces; what follows is numbered from field 3.
+    let fields = stat.rsplit_once(')').map_or("", |it| it.1);
+    let ticks = |field: usize| -> u64 {
+        fields.split_whitespace().nth(field - 3).and_then(|it| it.parse().ok()).unwrap_or(0)
+    };
+    // Linux reports in hundredths of a second to user space, on every architecture in use.
+    Duration::from_millis((ticks(14) + ticks(15)) * 10)
+}
