@@ -46,6 +46,8 @@ struct Table {
 struct Entry {
     name: String,
     window: Mutex<Window>,
+    /// One for each status that has been answered.
+    answers: Mutex<Vec<(StatusCode, metrics::Counter)>>,
     seconds: metrics::Histogram,
 }
 
@@ -90,13 +92,24 @@ impl Interfaces {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         entry.window.lock().unwrap_or_else(PoisonError::into_inner).record(now, wall, code, took);
         entry.seconds.record(took.as_secs_f64());
-        metrics::counter!(
+        self.count(&entry, code);
+    }
+
+    /// Counts for Prometheus; the counter is looked up by its labels only the first time.
+    fn count(&self, entry: &Entry, code: StatusCode) {
+        let mut answers = entry.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = answers.iter().find(|it| it.0 == code) {
+            counter.increment(1);
+            return;
+        }
+        let counter = metrics::counter!(
             "tradewind_http_requests_total",
             "service" => self.service,
             "interface" => entry.name.clone(),
             "code" => code.as_str().to_owned(),
-        )
-        .increment(1);
+        );
+        counter.increment(1);
+        answers.push((code, counter));
     }
 
     /// The numbers at this moment.
@@ -164,7 +177,8 @@ impl Interfaces {
             "service" => self.service,
             "interface" => name.clone(),
         );
-        Entry { name, window: Mutex::new(Window::new(self.clock.monotonic())), seconds }
+        let window = Mutex::new(Window::new(self.clock.monotonic()));
+        Entry { name, window, answers: Mutex::default(), seconds }
     }
 }
 

@@ -159,7 +159,7 @@ impl Edge {
             request.id = request_id.as_ref().map(RequestText::as_str),
             trace.id = format!("{trace:032x}"),
         );
-        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let path = parts.uri.path().to_owned();
         let mut response =
             self.route(parts, body, peer, context, &busy).instrument(span.clone()).await;
         let took = start.elapsed();
@@ -172,7 +172,7 @@ impl Edge {
                 "answered"
             );
         });
-        if bare && is_problem(&response) && method != Method::HEAD {
+        if bare && is_problem(&response) {
             *response.body_mut() = Body::empty();
             response.headers_mut().remove(CONTENT_TYPE);
             response.headers_mut().remove(CONTENT_LENGTH);
@@ -374,7 +374,8 @@ fn is_problem(response: &Response) -> bool {
 /// The size of a head as HTTP/1.1 writes it.
 fn head_bytes(parts: &Parts) -> usize {
     // Spaces, version, colons, line ends.
-    let line = parts.method.as_str().len() + parts.uri.to_string().len() + 12;
+    let uri = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    let line = parts.method.as_str().len() + uri + 13;
     let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     line + headers.sum::<usize>() + 2
 }

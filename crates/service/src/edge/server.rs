@@ -67,7 +67,7 @@ pub struct Server<L = TcpListener> {
 #[must_use = "what is not drained goes on until the runtime ends"]
 pub struct Serving {
     address: SocketAddr,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     edge: Arc<Edge>,
 }
 

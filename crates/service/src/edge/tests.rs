@@ -3,6 +3,7 @@
 mod bounds;
 mod drain;
 mod identity;
+mod listening;
 mod management;
 
 use std::net::SocketAddr;
@@ -131,6 +132,19 @@ async fn start(change: impl FnOnce(&mut EdgeConfig)) -> Fixture {
     let serving = server.serve("demo", router, health.clone(), Some(keys()), dynamic, &tasks);
     let address = serving.local_addr();
     Fixture { address, serving: Some(serving), health, clock, tasks, gate, steps }
+}
+
+impl Fixture {
+    /// Waits until the server runs no task of that name.
+    async fn until_no(&self, task: &str) {
+        until_no(&self.serving.as_ref().unwrap().tasks, task).await;
+    }
+}
+
+/// Waits until `tasks` has no task of that name.
+async fn until_no(tasks: &Tasks, task: &str) {
+    let task = format!("\"{task}\"");
+    until(&task, || !format!("{tasks:?}").contains(&task)).await;
 }
 
 /// An answer as it came over the wire.

@@ -140,8 +140,7 @@ async fn a_body_that_does_not_come_is_given_up_at_the_deadline() {
     // Both are told at the same moment; which one wins does not matter.
     assert!([408, 504].contains(&reply.status), "{reply:?}");
     reply.problem(reply.status);
-    let tasks = it.tasks.clone();
-    until("its handler ended", || !format!("{tasks:?}").contains("request")).await;
+    it.until_no("request").await;
 }
 
 #[tokio::test]
@@ -189,8 +188,7 @@ async fn a_flood_of_connections_is_bounded_and_passes() {
         let reply = Reply::parse(&String::from_utf8_lossy(&text));
         assert!(read.is_err() || [0, 503].contains(&reply.status), "{reply:?}");
     }
-    let tasks = it.tasks.clone();
-    until("the refusals are over", || !format!("{tasks:?}").contains("refusal")).await;
+    it.until_no("refusal").await;
     let reply = ask(it.address, "GET /hello", &[]).await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
     drop(held);

@@ -59,8 +59,7 @@ async fn a_client_that_leaves_does_not_stop_a_handler_that_changes_state() {
     stream.write_all(head("POST /gate", &[]).as_bytes()).await.unwrap();
     assert_eq!(it.steps.recv().await, Some("came"));
     drop(stream);
-    let tasks = it.tasks.clone();
-    until("the connection is gone", || !format!("{tasks:?}").contains("connection")).await;
+    it.until_no("connection").await;
     it.gate.send(true).unwrap();
     let step = tokio::time::timeout(LIMIT, it.steps.recv()).await.unwrap();
     assert_eq!(step, Some("done"));
