@@ -1,6 +1,5 @@
 //! The end of a service, in order.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use tradewind::base::Tasks;
@@ -18,6 +17,13 @@ const LEAVE: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(5);
 const BACKGROUND: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_secs(2);
+
+/// What is left to a step beyond the limit that its work keeps by itself.
+const NET: Duration = Duration::from_millis(100);
+
+/// The limits of the steps, in their order.
+pub(crate) const STEPS: [Duration; 4] =
+    [LEAVE.saturating_add(NET), DRAIN.saturating_add(NET), BACKGROUND.saturating_add(NET), CLOSE];
 
 /// What has been started and is to be ended.
 #[derive(Debug)]
@@ -37,10 +43,9 @@ impl End {
     pub(crate) async fn run(self) {
         let Self { registration, serving, tasks, databases } = self;
         let leave = async move {
-            if let Some(it) = registration {
-                it.leave(LEAVE).await;
-            }
-            Ok::<_, Infallible>(())
+            let Some(it) = registration else { return Ok(()) };
+            let confirmed = it.leave(LEAVE).await;
+            if confirmed { Ok(()) } else { Err("no registry confirmed it; the lease runs out") }
         };
         let drain = async move {
             let Some(serving) = serving else { return Ok(()) };
@@ -56,13 +61,12 @@ impl End {
             }
             Ok::<_, CloseError>(())
         };
-        // Each work bounds itself; the limit of its step is the net below it.
-        let net = Duration::from_millis(100);
+        let [to_leave, to_drain, to_end, to_close] = STEPS;
         Shutdown::new()
-            .step("leave the registry", LEAVE + net, leave)
-            .step("drain", DRAIN + net, drain)
-            .step("end background work", BACKGROUND + net, background)
-            .step("close the database", CLOSE, close)
+            .step("leave the registry", to_leave, leave)
+            .step("drain", to_drain, drain)
+            .step("end background work", to_end, background)
+            .step("close the database", to_close, close)
             .run()
             .await;
     }

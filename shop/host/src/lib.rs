@@ -18,7 +18,7 @@
 mod config;
 mod end;
 mod health;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 use std::fmt;
@@ -292,3 +292,6 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T, HostError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| HostError::CutOff { what })
 }
+
+#[cfg(test)]
+mod tests;

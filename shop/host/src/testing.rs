@@ -1,7 +1,12 @@
 //! For the tests of the shop's services: a router behind the real HTTP edge on a free port, and a
 //! client that sends exactly what it is told.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test helper fails its test"
+)]
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -108,25 +113,35 @@ impl Running {
         headers: &[(&str, String)],
         body: &str,
     ) -> Reply {
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            write!(request, "{name}: {value}\r\n").unwrap();
-        }
-        write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.unwrap();
-            String::from_utf8(answer).unwrap()
-        };
-        let answer = tokio::time::timeout(LIMIT, exchange).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
-        let Some(status) = status else { panic!("no status in {head}") };
-        Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        exchange(self.address, method, path, headers, body).await
     }
+}
+
+/// Sends a request on a connection of its own to whatever listens at `address`.
+pub async fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, String)],
+    body: &str,
+) -> Reply {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        write!(request, "{name}: {value}\r\n").unwrap();
+    }
+    write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let answer = tokio::time::timeout(LIMIT, exchange).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
+    let Some(status) = status else { panic!("no status in {head}") };
+    Reply { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
 impl Reply {

@@ -36,6 +36,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 2,
         name: "create product",
+        // What customers search in is utf8mb4: MySQL refuses to compare other text with theirs.
         sqlite: "CREATE TABLE product (
             id INTEGER NOT NULL PRIMARY KEY CHECK (0 < id),
             sku TEXT NOT NULL UNIQUE,
@@ -49,7 +50,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         ) STRICT",
         mysql: "CREATE TABLE product (
             id BIGINT NOT NULL PRIMARY KEY,
-            sku VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL UNIQUE,
+            sku VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL UNIQUE,
             name VARCHAR(200) NOT NULL,
             category VARCHAR(48) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
             attributes TEXT NOT NULL,

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tradewind::service::config::Reader;
+use tradewind::call::Policy;
+use tradewind::service::config::{Reader, Section};
 use tradewind_shop_host::HostConfig;
 
 use crate::SERVICE;
@@ -30,6 +31,8 @@ pub struct Config {
     pub password_threads: usize,
     pub(crate) token: Settings,
     pub(crate) attempts: Limits,
+    /// How inventory is called.
+    pub inventory: Policy,
 }
 
 impl Config {
@@ -72,7 +75,9 @@ impl Config {
         let user = limit(("login_user_failures", 10), ("login_user_forget", 30 * second));
         // Many people share an address; a guesser of many names has one.
         let peer = limit(("login_peer_failures", 50), ("login_peer_forget", 5 * second));
-        Self { host, demo_users, password_threads, token, attempts: Limits { user, peer } }
+        let attempts = Limits { user, peer };
+        let inventory = policy(&mut section.section("inventory"));
+        Self { host, demo_users, password_threads, token, attempts, inventory }
     }
 
     /// Where the service listens.
@@ -86,5 +91,63 @@ impl Config {
     pub fn demo_users(&self) -> Vec<(String, String)> {
         let all = DEMO_USERS.iter().filter(|_| self.demo_users);
         all.map(|it| (it.username.to_owned(), it.password.to_owned())).collect()
+    }
+}
+
+fn policy(section: &mut Section<'_>) -> Policy {
+    let normal = Policy {
+        connect: Duration::from_millis(500),
+        read: Duration::from_secs(2),
+        total: Duration::from_secs(5),
+        ..Policy::default()
+    };
+    let range = Duration::from_millis(1)..=Duration::from_secs(600);
+    let mut time = |key, default, meaning| section.get_within(key, default, &range, meaning);
+    let connect = time("connect_timeout", normal.connect, "longest wait for a connection");
+    let read = time("read_timeout", normal.read, "longest wait for one attempt's answer");
+    let total = time("timeout", normal.total, "longest wait for an answer, all attempts together");
+    let meaning = "further instances that are tried when one gives no answer";
+    let retries_next = section.get_within("retries_next", normal.retries_next, &(0..=10), meaning);
+    Policy { connect, read, total, retries_next, ..normal }
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind::service::config::Sources;
+
+    use super::*;
+
+    fn read(file: &str) -> Result<(Config, String), String> {
+        let file = Some(("tradewind.toml".into(), file.to_owned()));
+        let sources = Sources { file, environment: vec![], flags: vec![] };
+        let mut reader = Reader::new(sources);
+        let config = Config::read(&mut reader);
+        let described = reader.finish().map_err(|it| it.to_string())?;
+        Ok((config, described.to_string()))
+    }
+
+    #[test]
+    fn demo_users_exist_on_loopback_only_unless_told_otherwise() {
+        let users = |file: &str| read(file).unwrap().0.demo_users();
+        assert_eq!(users("")[0], ("alice".to_owned(), "alice-demo".to_owned()));
+        assert_eq!(users("[order]\nbind = \"0.0.0.0:9001\"").len(), 0);
+        assert_eq!(users("[order]\nbind = \"0.0.0.0:9001\"\ndemo_users = true").len(), 3);
+        assert_eq!(users("[order]\ndemo_users = false").len(), 0);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_and_no_password_shown() {
+        let errors = read(
+            "[order]\ntoken_life = \"0s\"\nlogin_user_failures = 0\nnope = 1\n\
+             [order.inventory]\nretries_next = 99\n\
+             [order.database]\nurl = \"postgres://me:hunter2@db/x\"\n",
+        )
+        .unwrap_err();
+        let keys = ["token_life", "login_user_failures", "nope", "retries_next", "database.url"];
+        assert!(keys.iter().all(|it| errors.contains(it)), "{errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
+        let url = "mysql://me:hunter2@db:3306/order";
+        let (_, dump) = read(&format!("[order.database]\nurl = \"{url}\"")).unwrap();
+        assert!(dump.contains("order.database") && !dump.contains("hunter2"), "{dump}");
     }
 }

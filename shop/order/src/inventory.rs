@@ -53,3 +53,62 @@ pub trait Inventory {
     #[post("/availability", idempotent)]
     async fn availability(&self, #[json] ask: &Ask) -> Result<Availability, CallError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tradewind::base::Tasks;
+    use tradewind::call::{Channel, Client, Identity, Policy};
+    use tradewind::discovery::{Discovery, Instance, ServiceName};
+    use tradewind::service::axum::Router;
+    use tradewind::service::axum::routing::post;
+    use tradewind::service::{Answer, Caller, Json};
+    use tradewind_shop_host::testing::Running;
+
+    use super::*;
+
+    /// What inventory answers, to the letter; its own test has the same text.
+    const GOLDEN: &str = r#"{"items":[{"product_id":41,"sku":"KIT-FLASK-750-SAG","name":"Thermos Flask","price_cents":14400,"currency":"CNY","available":1,"sufficient":false}],"unknown":[900]}"#;
+
+    async fn stand_in(
+        Caller(caller): Caller,
+        Json(ask): Json<serde_json::Value>,
+    ) -> Answer<serde_json::Value> {
+        assert_eq!(caller.service, "order");
+        let expected = serde_json::json!({"items": [{"product_id": 41, "quantity": 2}]});
+        assert_eq!(ask, expected);
+        Ok(Json(serde_json::from_str(GOLDEN).unwrap()))
+    }
+
+    fn at(address: SocketAddr) -> Instance {
+        let service = ServiceName::parse("inventory").unwrap();
+        Instance::plain(&service, &address.ip().to_string(), address.port()).unwrap()
+    }
+
+    /// R2.1, R2.4: the declared client finds inventory, says who it is, passes over an instance
+    /// that is not there any more, and reads the answer.
+    #[tokio::test]
+    async fn the_client_asks_the_instance_that_is_there() {
+        let running =
+            Running::start("inventory", Router::new().route("/availability", post(stand_in))).await;
+        // Bound to get a port, and gone again.
+        let gone = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            at(listener.local_addr().unwrap())
+        };
+        let discovery = Discovery::fixed(vec![at(running.address()), gone]);
+        let tasks = Tasks::new();
+        let order = ServiceName::parse("order").unwrap();
+        let caller = Identity::new(order, running.keys().seal().clone());
+        let service = ServiceName::parse(InventoryClient::SERVICE).unwrap();
+        let client = Client::standard(&tasks);
+        let channel = Channel::new(&discovery, client, service, Policy::default(), Some(caller));
+        let inventory = InventoryClient::new(channel);
+        for _ in 0..4 {
+            let ask = Ask { items: vec![AskItem { product_id: 41, quantity: 2 }] };
+            let answer = inventory.availability(&ask).await.unwrap();
+            assert_eq!((answer.items[0].price_cents, answer.unknown), (14_400, vec![900]));
+        }
+    }
+}

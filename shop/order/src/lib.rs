@@ -33,7 +33,6 @@ mod token;
 
 use std::sync::Arc;
 
-use tradewind::call::Policy;
 use tradewind::service::{Shared, Stop};
 use tradewind_shop_host::{Host, HostError, blocking};
 
@@ -79,7 +78,9 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
     let mut host = Host::new(SERVICE, config.host.clone(), shared, stop)?;
     let store = Store::new(host.database(schema::SET, schema::MIGRATIONS).await?);
     let login = login(&config, &host, store).await?;
-    let inventory = InventoryClient::new(host.channel("inventory", Policy::default()).await?);
+    let inventory = InventoryClient::new(
+        host.channel(InventoryClient::SERVICE, config.inventory.clone()).await?,
+    );
     let issuer = Arc::clone(login.issuer());
     let app = Arc::new(App { login, issuer, inventory });
     Ok(host.run(api::router(app)).await?)

@@ -89,7 +89,7 @@ impl Money {
     ///
     /// # Errors
     /// When the currencies differ or the sum is too large.
-    pub fn add(self, other: Self) -> Result<Self, MoneyError> {
+    pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
         if self.currency != other.currency {
             return Err(MoneyError::Mixed(self.currency, other.currency));
         }
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_an_error_and_never_wraps() {
-        assert_eq!(cny(i64::MAX).add(cny(1)), Err(MoneyError::Overflow));
+        assert_eq!(cny(i64::MAX).plus(cny(1)), Err(MoneyError::Overflow));
         assert_eq!(cny(i64::MAX / 2).times(3), Err(MoneyError::Overflow));
         assert_eq!(Money::new(-1, cny(0).currency()), Err(MoneyError::Negative));
     }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn currencies_do_not_mix() {
         let eur = Money::zero(Currency::parse("EUR").unwrap());
-        assert!(matches!(cny(1).add(eur), Err(MoneyError::Mixed(..))));
+        assert!(matches!(cny(1).plus(eur), Err(MoneyError::Mixed(..))));
         for bad in ["", "CN", "cny", "CNYX", "C1Y", "¥¥"] {
             assert_eq!(Currency::parse(bad), Err(MoneyError::NoCurrency), "{bad}");
         }
@@ -147,7 +147,7 @@ mod tests {
     proptest! {
         #[test]
         fn times_is_repeated_addition(cents in 0_i64..1_000_000, count in 0_u32..1000) {
-            let sum = (0..count).try_fold(cny(0), |sum, _| sum.add(cny(cents)));
+            let sum = (0..count).try_fold(cny(0), |sum, _| sum.plus(cny(cents)));
             prop_assert_eq!(cny(cents).times(count), sum);
         }
     }

@@ -83,7 +83,7 @@ impl Quote {
             let unit = unit_price(item)?;
             let line_total = unit.times(line.quantity)?;
             total = Some(match total {
-                Some(sum) => sum.add(line_total)?,
+                Some(sum) => sum.plus(line_total)?,
                 None => line_total,
             });
             lines.push(QuoteLine {

@@ -190,6 +190,16 @@ async fn other_methods_and_paths_are_refused() {
     ] {
         let reply = shop.running.send(method, path, &[], "").await;
         assert_eq!(reply.status, status, "{method} {path}");
-        reply.problem();
+        assert!(!reply.problem().0.is_empty(), "{method} {path}");
     }
+}
+
+/// What other services read, to the letter; the order service's test has the same text.
+#[test]
+fn the_answer_has_the_form_that_callers_know() {
+    let golden = r#"{"items":[{"product_id":41,"sku":"KIT-FLASK-750-SAG","name":"Thermos Flask","price_cents":14400,"currency":"CNY","available":1,"sufficient":false}],"unknown":[900]}"#;
+    let answer: Availability = serde_json::from_str(golden).unwrap();
+    assert_eq!(serde_json::to_string(&answer).unwrap(), golden);
+    let item = answer.items.into_iter().next().unwrap();
+    assert_eq!((item.product_id, item.price_cents, item.sufficient), (41, 14_400, false));
 }
