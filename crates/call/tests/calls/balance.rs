@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use tradewind_call::{CallError, Outcome, Policy};
 use tradewind_discovery::Status;
 
-use crate::support::{Inventory, Server, lamp, nobody, setup};
+use crate::support::{Inventory, Server, lamp, nobody, service, setup};
 
 /// R2.2
 #[tokio::test]
@@ -41,7 +41,8 @@ async fn only_instances_that_are_up_are_called_and_none_is_an_error_of_its_own()
 #[tokio::test]
 async fn a_refused_instance_costs_one_attempt_and_is_then_left_out() {
     let server = Server::lamps().await;
-    let setup = setup(vec![server.instance(), nobody().await], Policy::default());
+    let dead = nobody().await;
+    let setup = setup(vec![server.instance(), dead.clone()], Policy::default());
     for _ in 0..40 {
         // Nothing was sent to the dead one, so that a POST moves on as well.
         setup.client.add(&lamp()).await.unwrap();
@@ -51,6 +52,7 @@ async fn a_refused_instance_costs_one_attempt_and_is_then_left_out() {
     // One, unless the machine is so slow that the second of the ejection passes meanwhile.
     assert!((41..45).contains(&stats.attempts), "{stats:?}");
     assert_eq!(stats.attempts - 40, stats.ejections);
+    assert!(setup.discovery.view(&service()).suspected(&dead.id), "it was reported");
 }
 
 /// R2.4

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tradewind_base::{Context, Deadline, Tasks};
 use tradewind_call::{CallError, Channel, Client, Outcome, Policy, PoolConfig, Target, TcpConnect};
 use tradewind_discovery::Discovery;
 use tradewind_http::{Connect, Io, Phase};
 
 use crate::support::{
-    Inventory, InventoryClient, Server, answer, eventually, lamp, service, setup,
+    Inventory, InventoryClient, Server, answer, eventually, instance, lamp, service, setup,
 };
 
 /// A network in which one host has vanished: packets to it get no answer.
@@ -64,6 +66,28 @@ async fn an_answer_that_does_not_come_is_a_timeout_of_its_phase() {
     assert!(error.outcome_unknown());
     assert_eq!(setup.client.channel().stats().of(Outcome::Timeout), 1);
     assert_eq!(setup.client.channel().stats().ejections, 0, "slow is not gone");
+}
+
+/// R2.4
+#[tokio::test]
+async fn an_answer_that_stops_halfway_is_not_asked_for_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let halfway = instance(listener.local_addr().unwrap());
+    let tasks = Tasks::new();
+    tasks.spawn("halfway", |end| async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{";
+        stream.write_all(half).await.unwrap();
+        end.cancelled().await;
+    });
+    let policy = Policy { read: Duration::from_millis(50), ..Policy::default() };
+    let setup = setup(vec![halfway], policy);
+    let error = setup.client.product("1").await.unwrap_err();
+    let CallError::Timeout { sent: true, attempts: 1, source, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(source.phase(), Phase::Body);
+    tasks.shutdown(Duration::from_secs(5)).await.unwrap();
 }
 
 /// R2.4
