@@ -57,11 +57,30 @@ pub(crate) fn start(
 fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |source| file_error(path, source);
     if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        create_folder(folder).map_err(failed)?;
     }
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     drop(file);
     path.canonicalize().map_err(failed)
+}
+
+/// Creates a folder and makes its name durable: a power failure must not take away the folder of
+/// a database that has answered. (SQLite does this for the names of its own files.)
+fn create_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_folder(parent)?;
+    match std::fs::create_dir(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    std::fs::File::open(parent)?.sync_all()
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> OpenError {
