@@ -42,6 +42,8 @@ mod error;
 mod limits;
 mod pool;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use body::{Body, collect};
 pub use client::Client;

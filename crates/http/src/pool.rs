@@ -30,6 +30,9 @@ const SETTLE_MAX: Duration = Duration::from_millis(10);
 /// The pause between two sweeps, at most.
 const SWEEP_MAX: Duration = Duration::from_secs(1);
 
+/// The smallest buffer that hyper takes.
+const BUFFER_MIN: usize = 8192;
+
 /// One open connection. Dropping it closes the socket, whatever is in flight on it.
 pub(crate) struct Conn {
     pub(crate) sender: SendRequest<Full<Bytes>>,
@@ -193,7 +196,8 @@ impl Pool {
         let io = Counted::new(io);
         let written = io.written();
         let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.config.head_bytes_max.max(8192))
+            .max_header_size(self.config.head_bytes_max)
+            .max_buf_size(self.config.head_bytes_max.max(BUFFER_MIN))
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| SendError::http(target, Phase::Connect, error))?;
