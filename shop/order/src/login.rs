@@ -2,8 +2,9 @@
 //!
 //! A guess costs the guesser: every attempt is charged to the user name and to the peer it comes
 //! from *before* the password is looked at, so that a hundred guesses sent at once do not all slip
-//! through, and given back when the password was right. An unknown user costs as much time as a
-//! wrong password. Hashing runs off the async threads, a few at a time, with a short queue.
+//! through, and given back when the password was right. Attempts beyond what is left wait for those
+//! under way: many honest ones at once all get in. An unknown user costs as much time as a wrong
+//! password. Hashing runs off the async threads, a few at a time, with a bounded queue.
 
 pub(crate) mod attempts;
 pub(crate) mod password;
@@ -11,12 +12,17 @@ pub(crate) mod password;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use tradewind::base::Clock;
 
-use self::attempts::{Attempts, Limit};
+use self::attempts::{Attempts, Limit, Verdict};
 use self::password::{Hash, Hasher};
 use crate::store::{Account, Store, StoreError};
 use crate::token::{Claims, Issuer, SignError};
+
+/// How long an attempt waits for others of the same user or address to end.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is checked at the door.
 #[derive(Debug)]
@@ -26,8 +32,26 @@ pub(crate) struct Login {
     /// What a password for an unknown user is compared with.
     nobody: Hash,
     issuer: Arc<Issuer>,
-    attempts: Mutex<(Attempts<String>, Attempts<String>)>,
+    attempts: Mutex<Budgets>,
+    /// Some attempt has ended.
+    ended: Notify,
     clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Budgets {
+    users: Attempts<String>,
+    peers: Attempts<String>,
+}
+
+/// An attempt that is under way. It ends when dropped, as a failure unless it succeeded: a guesser
+/// who hangs up early has guessed all the same.
+#[derive(Debug)]
+struct Attempt<'a> {
+    login: &'a Login,
+    username: &'a str,
+    peer: &'a str,
+    forgiven: bool,
 }
 
 /// How many failed attempts are allowed.
@@ -70,8 +94,9 @@ impl Login {
         limits: Limits,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let attempts = (Attempts::new(limits.user), Attempts::new(limits.peer));
-        Self { store, hasher, nobody, issuer, attempts: Mutex::new(attempts), clock }
+        let users = Attempts::new(limits.user);
+        let attempts = Mutex::new(Budgets { users, peers: Attempts::new(limits.peer) });
+        Self { store, hasher, nobody, issuer, attempts, ended: Notify::new(), clock }
     }
 
     /// Who signs the tokens.
@@ -88,15 +113,21 @@ impl Login {
     ) -> Result<Granted, LoginError> {
         // Names are kept in lower case: `Alice` is no other user, and no second budget of guesses.
         let username = username.to_lowercase();
-        self.charge(&username, peer)?;
+        let mut attempt = self.begin(&username, peer).await?;
+        // Only a look at the password tells a guess from an honest attempt: what fails before it
+        // or without it is nobody's guess.
+        attempt.forgiven = true;
         let account = self.store.account(username.clone()).await.map_err(LoginError::Store)?;
-        let hash = account.as_ref().map_or(&self.nobody, |it| &it.password_hash);
-        let fits = self.hasher.verify(password, hash.clone()).await.map_err(|password::Full| {
-            self.refund(&username, peer);
+        let hash = account.as_ref().map_or(&self.nobody, |it| &it.password_hash).clone();
+        let verify = self.hasher.verify(password, hash);
+        attempt.forgiven = false;
+        let fits = verify.await.map_err(|password::Full| {
+            attempt.forgiven = true;
             LoginError::Busy
         })?;
         let Some(account) = account.filter(|_| fits) else { return Err(LoginError::Wrong) };
-        self.refund(&username, peer);
+        attempt.forgiven = true;
+        drop(attempt);
         self.grant(account)
     }
 
@@ -106,23 +137,43 @@ impl Login {
         Ok(Granted { token, lifetime: self.issuer.lifetime() })
     }
 
-    fn charge(&self, username: &str, peer: &str) -> Result<(), LoginError> {
-        let now = self.clock.monotonic();
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (users, peers) = &mut *attempts;
-        // Both are looked at before either is charged: a refused attempt costs nothing.
-        let wait = users.wait(username, now).max(peers.wait(peer, now));
-        if !wait.is_zero() {
-            return Err(LoginError::TooMany { wait });
+    /// Begins an attempt when it is its turn.
+    async fn begin<'a>(
+        &'a self,
+        username: &'a str,
+        peer: &'a str,
+    ) -> Result<Attempt<'a>, LoginError> {
+        let end = Instant::now() + TURN_LIMIT;
+        loop {
+            // Before the look at the budgets: an end in between is not missed.
+            let ended = self.ended.notified();
+            match self.try_begin(username, peer) {
+                Verdict::Go => return Ok(Attempt { login: self, username, peer, forgiven: false }),
+                Verdict::Wait(wait) => return Err(LoginError::TooMany { wait }),
+                Verdict::Later => timeout_at(end, ended).await.map_err(|_| LoginError::Busy)?,
+            }
         }
-        users.charge(username.to_owned(), now);
-        peers.charge(peer.to_owned(), now);
-        Ok(())
     }
 
-    fn refund(&self, username: &str, peer: &str) {
+    fn try_begin(&self, username: &str, peer: &str) -> Verdict {
+        let now = self.clock.monotonic();
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.0.refund(username);
-        attempts.1.refund(peer);
+        // Both are looked at before either is charged: a refused attempt costs nothing.
+        let verdict = attempts.users.verdict(username, now).max(attempts.peers.verdict(peer, now));
+        if verdict == Verdict::Go {
+            attempts.users.begin(username.to_owned(), now);
+            attempts.peers.begin(peer.to_owned(), now);
+        }
+        verdict
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut attempts = self.login.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.users.end(self.username, self.forgiven);
+        attempts.peers.end(self.peer, self.forgiven);
+        drop(attempts);
+        self.login.ended.notify_waiters();
     }
 }

@@ -228,6 +228,16 @@ async fn guesses_at_once_are_counted_before_they_are_checked() {
     assert_eq!(counts, BTreeMap::from([(401, 3), (429, 9)]));
 }
 
+/// Many honest attempts at once, of one user from one address, all get in.
+#[tokio::test]
+async fn honest_attempts_at_once_wait_for_their_turn() {
+    let shop = shop().await;
+    let mut all: Vec<_> = (0..20)
+        .map(|_| Box::pin(async { shop.login("bob", "bob-demo", "192.0.2.1").await.status }))
+        .collect();
+    assert_eq!(join(&mut all).await, vec![200; 20]);
+}
+
 /// Polls all until all are done.
 async fn join<F: Future<Output = u16> + Unpin>(all: &mut [F]) -> Vec<u16> {
     let mut done: Vec<Option<u16>> = vec![None; all.len()];

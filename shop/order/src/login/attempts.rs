@@ -1,10 +1,18 @@
 //! How often somebody may fail: a budget per key that refills with time, in bounded memory.
 //!
-//! Each key has a budget of `burst` failures; one comes back every `interval`. Only one number is
-//! kept per key, the time at which its budget is whole again (the "theoretical arrival time" of
-//! the generic cell rate algorithm). A key whose budget is whole is forgotten.
+//! Each key has a budget of `burst` failures; one comes back every `interval`. An attempt takes
+//! one from the budget when it begins and gives it back when it succeeds, so attempts that run at
+//! once cannot fail more often than the budget allows. Of a key is kept the time at which its
+//! budget is whole again (the "theoretical arrival time" of the generic cell rate algorithm) and
+//! how many of its attempts are under way. A key whose budget is whole is forgotten.
 //!
-//! 1. A key that has failed `burst` times within less than `interval` is refused.
+//! | budget | under way | the next attempt |
+//! |---|---|---|
+//! | something is left | any | goes on |
+//! | nothing is left | some that would make room by succeeding | comes later, when they have ended |
+//! | nothing is left | not enough for that | has to wait until something comes back |
+//!
+//! 1. No more attempts fail in a stretch of time than the budget and what came back in it.
 //! 2. At most `keys_max` keys are kept. When a new one needs room, the key that is nearest to a
 //!    whole budget goes: a flood of invented names pushes out its own, not the one that is under
 //!    attack.
@@ -27,58 +35,85 @@ pub(crate) struct Limit {
     pub(crate) keys_max: usize,
 }
 
+/// Whether an attempt may go on. Later answers win when there are several keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Go,
+    /// When attempts that are under way have ended.
+    Later,
+    /// After this time.
+    Wait(Duration),
+}
+
 /// The budgets.
 #[derive(Debug)]
 pub(crate) struct Attempts<K> {
     limit: Limit,
-    whole_at: HashMap<K, Monotonic>,
-    /// The same, in the order in which keys can be forgotten.
+    kept: HashMap<K, Kept>,
+    /// The keys in the order in which they can be forgotten.
     order: BTreeSet<(Monotonic, K)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    whole_at: Monotonic,
+    under_way: u32,
 }
 
 impl<K: Hash + Ord + Clone> Attempts<K> {
     pub(crate) fn new(limit: Limit) -> Self {
-        Self { limit, whole_at: HashMap::new(), order: BTreeSet::new() }
+        Self { limit, kept: HashMap::new(), order: BTreeSet::new() }
     }
 
-    /// How long the next attempt of `key` has to wait; zero when it may go on.
-    pub(crate) fn wait<Q>(&self, key: &Q, now: Monotonic) -> Duration
+    /// Whether the next attempt of `key` may begin.
+    pub(crate) fn verdict<Q>(&self, key: &Q, now: Monotonic) -> Verdict
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let spent = self.whole_at.get(key).map_or(Duration::ZERO, |it| it.since(now));
+        let Some(kept) = self.kept.get(key) else { return Verdict::Go };
+        let spent = kept.whole_at.since(now);
         let most = self.limit.interval.saturating_mul(self.limit.burst.max(1) - 1);
-        spent.saturating_sub(most)
+        let under_way = self.limit.interval.saturating_mul(kept.under_way);
+        if spent <= most {
+            Verdict::Go
+        } else if spent.saturating_sub(under_way) <= most {
+            Verdict::Later
+        } else {
+            Verdict::Wait(spent - most)
+        }
     }
 
-    /// Takes one failure from the budget of `key`.
-    pub(crate) fn charge(&mut self, key: K, now: Monotonic) {
+    /// An attempt begins: takes one from the budget of `key`.
+    pub(crate) fn begin(&mut self, key: K, now: Monotonic) {
         self.forget_whole(now);
-        let from = self.whole_at.get(&key).map_or(now, |it| now.max(*it));
-        if !self.whole_at.contains_key(&key) && self.limit.keys_max.max(1) <= self.whole_at.len() {
+        let before = self.kept.get(&key).copied();
+        if before.is_none() && self.limit.keys_max.max(1) <= self.kept.len() {
             self.forget_first();
         }
-        self.set(key, from + self.limit.interval);
+        let before = before.unwrap_or(Kept { whole_at: now, under_way: 0 });
+        let whole_at = before.whole_at.max(now) + self.limit.interval;
+        self.set(key, Kept { whole_at, under_way: before.under_way.saturating_add(1) });
     }
 
-    /// Gives one failure back.
-    pub(crate) fn refund<Q>(&mut self, key: &Q)
+    /// An attempt ended; a success gives back what it took.
+    pub(crate) fn end<Q>(&mut self, key: &Q, success: bool)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let Some((key, whole_at)) = self.whole_at.remove_entry(key) else { return };
-        self.order.remove(&(whole_at, key.clone()));
-        let earlier = whole_at.since_zero().saturating_sub(self.limit.interval);
-        self.set(key, Monotonic::from_duration(earlier));
+        let Some((key, before)) = self.kept.remove_entry(key) else { return };
+        self.order.remove(&(before.whole_at, key.clone()));
+        let back = if success { self.limit.interval } else { Duration::ZERO };
+        let whole_at = Monotonic::from_duration(before.whole_at.since_zero().saturating_sub(back));
+        self.set(key, Kept { whole_at, under_way: before.under_way.saturating_sub(1) });
     }
 
-    fn set(&mut self, key: K, whole_at: Monotonic) {
-        if let Some(before) = self.whole_at.insert(key.clone(), whole_at) {
-            self.order.remove(&(before, key.clone()));
+    fn set(&mut self, key: K, kept: Kept) {
+        if let Some(before) = self.kept.insert(key.clone(), kept) {
+            self.order.remove(&(before.whole_at, key.clone()));
         }
-        self.order.insert((whole_at, key));
+        self.order.insert((kept.whole_at, key));
     }
 
     fn forget_whole(&mut self, now: Monotonic) {
@@ -89,7 +124,7 @@ impl<K: Hash + Ord + Clone> Attempts<K> {
 
     fn forget_first(&mut self) {
         if let Some((_, key)) = self.order.pop_first() {
-            self.whole_at.remove(&key);
+            self.kept.remove(&key);
         }
     }
 }
@@ -106,6 +141,11 @@ mod tests {
         Attempts::new(Limit { burst, interval: SECOND, keys_max })
     }
 
+    fn fail(it: &mut Attempts<String>, key: &str, now: Monotonic) {
+        it.begin(key.into(), now);
+        it.end(key, false);
+    }
+
     const fn at(millis: u64) -> Monotonic {
         Monotonic::from_millis(millis)
     }
@@ -114,56 +154,82 @@ mod tests {
     fn the_budget_runs_out_and_comes_back_one_by_one() {
         let mut it = attempts(3, 10);
         for _ in 0..3 {
-            assert_eq!(it.wait("a", at(0)), Duration::ZERO);
-            it.charge("a".into(), at(0));
+            assert_eq!(it.verdict("a", at(0)), Verdict::Go);
+            fail(&mut it, "a", at(0));
         }
-        assert_eq!(it.wait("a", at(0)), SECOND);
-        assert_eq!(it.wait("b", at(0)), Duration::ZERO);
-        assert_eq!(it.wait("a", at(400)), Duration::from_millis(600));
-        assert_eq!(it.wait("a", at(1000)), Duration::ZERO);
-        it.charge("a".into(), at(1000));
-        assert_eq!(it.wait("a", at(1000)), SECOND);
+        assert_eq!(it.verdict("a", at(0)), Verdict::Wait(SECOND));
+        assert_eq!(it.verdict("b", at(0)), Verdict::Go);
+        assert_eq!(it.verdict("a", at(400)), Verdict::Wait(Duration::from_millis(600)));
+        assert_eq!(it.verdict("a", at(1000)), Verdict::Go);
+        fail(&mut it, "a", at(1000));
+        assert_eq!(it.verdict("a", at(1000)), Verdict::Wait(SECOND));
     }
 
     #[test]
-    fn a_refund_makes_room_for_one_more() {
+    fn a_success_costs_nothing() {
         let mut it = attempts(1, 10);
-        it.charge("a".into(), at(0));
-        assert_ne!(it.wait("a", at(0)), Duration::ZERO);
-        it.refund("a");
-        assert_eq!(it.wait("a", at(0)), Duration::ZERO);
-        it.refund("never seen");
+        for _ in 0..10 {
+            assert_eq!(it.verdict("a", at(0)), Verdict::Go);
+            it.begin("a".into(), at(0));
+            it.end("a", true);
+        }
+        it.end("never seen", true);
+    }
+
+    #[test]
+    fn attempts_at_once_wait_for_each_other_instead_of_being_refused() {
+        let mut it = attempts(2, 10);
+        it.begin("a".into(), at(0));
+        it.begin("a".into(), at(0));
+        assert_eq!(it.verdict("a", at(0)), Verdict::Later);
+        it.end("a", false);
+        assert_eq!(it.verdict("a", at(0)), Verdict::Later, "the other one may still succeed");
+        it.end("a", true);
+        assert_eq!(it.verdict("a", at(0)), Verdict::Go);
+        it.begin("a".into(), at(0));
+        it.end("a", false);
+        assert_eq!(it.verdict("a", at(0)), Verdict::Wait(SECOND));
     }
 
     #[test]
     fn a_flood_of_names_does_not_free_the_name_under_attack() {
         let mut it = attempts(3, 8);
         for _ in 0..3 {
-            it.charge("victim".into(), at(0));
+            fail(&mut it, "victim", at(0));
         }
         for flood in 0..1000 {
-            it.charge(format!("name-{flood}"), at(0));
+            fail(&mut it, &format!("name-{flood}"), at(0));
         }
-        assert_eq!(it.wait("victim", at(0)), SECOND);
-        assert!(it.whole_at.len() <= 8);
+        assert_eq!(it.verdict("victim", at(0)), Verdict::Wait(SECOND));
+        assert!(it.kept.len() <= 8);
     }
 
     proptest! {
-        /// In no stretch of time do more attempts pass than the budget and what came back.
+        /// Whatever is under way at once, in no stretch of time do more fail than the budget and
+        /// what came back.
         #[test]
-        fn no_more_pass_than_the_budget(steps in prop::collection::vec((0_u64..900, 0_u8..3), 1..200)) {
+        fn no_more_fail_than_the_budget(
+            steps in prop::collection::vec((0_u64..900, 0_u8..5), 1..300)
+        ) {
             let mut it = attempts(4, 2);
-            let (mut now, mut passed) = (0, 0_u64);
-            for (step, key) in steps {
+            let (mut now, mut failed, mut under_way) = (0, 0_u64, 0);
+            for (step, what) in steps {
                 now += step;
-                let key = if key == 0 { "victim" } else { "other" };
-                if it.wait(key, at(now)).is_zero() {
-                    it.charge(key.into(), at(now));
-                    passed += u64::from(key == "victim");
+                match what {
+                    0 | 1 if it.verdict("victim", at(now)) == Verdict::Go => {
+                        it.begin("victim".into(), at(now));
+                        under_way += 1;
+                    }
+                    2 | 3 if 0 < under_way => {
+                        it.end("victim", what == 3);
+                        under_way -= 1;
+                        failed += u64::from(what == 2);
+                    }
+                    _ => fail(&mut it, "other", at(now)),
                 }
-                prop_assert!(passed <= 4 + now / 1000);
-                prop_assert_eq!(it.whole_at.len(), it.order.len());
-                prop_assert!(it.whole_at.len() <= 2);
+                prop_assert!(failed <= 4 + now / 1000);
+                prop_assert_eq!(it.kept.len(), it.order.len());
+                prop_assert!(it.kept.len() <= 2);
             }
         }
     }

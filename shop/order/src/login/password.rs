@@ -12,7 +12,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use tokio::sync::Semaphore;
 
 /// How many passwords wait to be hashed at most, for each that is being hashed.
-const WAITING_PER_RUNNING: usize = 16;
+const WAITING_PER_RUNNING: usize = 64;
 
 /// A password hash in PHC text form. Its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
