@@ -33,6 +33,7 @@ mod connection;
 mod io;
 mod listener;
 mod management;
+mod measure;
 mod request;
 mod server;
 

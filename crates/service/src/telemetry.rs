@@ -102,7 +102,7 @@ impl TelemetryConfig {
             "info".to_owned(),
             "least level that is logged: error, warn, info, debug, trace; or directives like info,tradewind_registry=debug",
         );
-        if let Err(error) = EnvFilter::try_new(&level) {
+        if let Err(error) = filter(&level) {
             section.invalid("level", format!("not a level or a list of directives: {error}"));
         }
         let format = section.get("format", Format::Text, "how a log line is written");
@@ -117,14 +117,22 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// Crates whose finest levels show what goes over the wire, headers with secrets included: only
+/// asked for by name do they log it.
+const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,";
+
+/// The filter of a level or list of directives; a later directive wins over an earlier one.
+fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(format!("{QUIET}{level}"))
+}
+
 /// Starts logging to standard error, and logs every panic.
 ///
 /// # Errors
 /// When the level is malformed or logging has been started before.
 pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
     let level = config.level.clone();
-    let filter = EnvFilter::try_new(&config.level)
-        .map_err(|source| TelemetryError::Level { level, source })?;
+    let filter = filter(&config.level).map_err(|source| TelemetryError::Level { level, source })?;
     let registry = tracing_subscriber::registry().with(filter);
     let sink = Sink::start(io::stderr(), config.format).map_err(TelemetryError::Thread)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone());
@@ -157,5 +165,32 @@ pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.show())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn the_wire_is_logged_only_when_asked_for_by_name() {
+        let shown = |level: &str| filter(level).unwrap().to_string();
+        assert!(shown("trace").contains("h2=info"));
+        assert!(shown("info,h2=trace").contains("h2=trace"));
+        assert!(!shown("info,h2=trace").contains("h2=info"));
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_a_mistake() {
+        for (level, good) in [("debug", true), ("info,tradewind=trace", true), ("lout=laut", false)]
+        {
+            let text = format!("[log]\nlevel = \"{level}\"\nformat = \"json\"");
+            let file = Some(("tradewind.toml".into(), text));
+            let mut reader = Reader::new(Sources { file, ..Sources::default() });
+            let config = TelemetryConfig::read(&mut reader);
+            assert_eq!(config.format, Format::Json);
+            assert_eq!(reader.finish().is_ok(), good, "{level}");
+        }
     }
 }

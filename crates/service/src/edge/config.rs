@@ -121,3 +121,34 @@ impl EdgeConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Reader, Sources};
+
+    fn read(file: &str) -> (EdgeConfig, Result<String, String>) {
+        let file = Some(("tradewind.toml".into(), file.to_owned()));
+        let mut reader = Reader::new(Sources { file, ..Sources::default() });
+        let default = "127.0.0.1:9000".parse().unwrap();
+        let config = EdgeConfig::read(&mut reader.section("gateway"), default);
+        let described = reader.finish();
+        (config, described.map(|it| it.to_string()).map_err(|it| it.to_string()))
+    }
+
+    #[test]
+    fn the_defaults_lie_within_their_own_bounds() {
+        let (config, dump) = read("");
+        let (again, _) = read(&dump.unwrap());
+        assert_eq!(format!("{config:?}"), format!("{again:?}"));
+        assert_eq!(config.bind_key, "gateway.bind");
+    }
+
+    #[test]
+    fn a_bound_that_lets_everything_through_is_a_mistake() {
+        let file =
+            "[gateway]\nconnections_max = 0\nhead_bytes_max = \"1GiB\"\nhead_timeout = \"0s\"";
+        let errors = read(file).1.unwrap_err();
+        assert!(errors.starts_with("3 mistakes"), "{errors}");
+    }
+}

@@ -3,19 +3,18 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
-use axum::middleware::Next;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -30,6 +29,7 @@ use tradewind_base::{Clock, Context, Deadline, Problem, Rng, Tasks, TraceContext
 use super::body::{Inbound, Tracked};
 use super::connection::Busy;
 use super::management::{self, wrong_method};
+use super::measure::{Measured, Template};
 use super::{EdgeConfig, too_large, too_late};
 use crate::Failure;
 use crate::extract::Authority;
@@ -89,52 +89,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Draining {
             .get::<Self>()
             .cloned()
             .unwrap_or_else(|| Self(CancellationToken::new())))
-    }
-}
-
-/// Which route took the request; filled in from inside the router, read by the edge.
-#[derive(Clone, Debug, Default)]
-struct Template(Arc<OnceLock<MatchedPath>>);
-
-/// Prepares a router for the edge.
-pub(super) fn prepare(router: Router) -> Router {
-    router
-        .layer(axum::middleware::from_fn(note_template))
-        // The edge has a bound of its own, which is set by configuration.
-        .layer(axum::extract::DefaultBodyLimit::disable())
-}
-
-async fn note_template(request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    if let (Some(path), Some(Template(slot))) = (path, request.extensions().get()) {
-        let _first = slot.set(path);
-    }
-    next.run(request).await
-}
-
-/// Counts a request once, however it ends.
-struct Measured {
-    interfaces: Arc<Interfaces>,
-    method: Method,
-    template: Template,
-    start: Instant,
-    done: AtomicBool,
-}
-
-impl Measured {
-    fn record(&self, code: StatusCode) {
-        if !self.done.swap(true, Ordering::Relaxed) {
-            let template = self.template.0.get().map(MatchedPath::as_str);
-            self.interfaces.record(&self.method, template, code, self.start.elapsed());
-        }
-    }
-}
-
-/// A handler was dropped before it answered: its client has left.
-impl Drop for Measured {
-    fn drop(&mut self) {
-        // nginx's code for it; no status of HTTP says that nobody was there to get one.
-        self.record(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST));
     }
 }
 
@@ -207,15 +161,7 @@ impl Edge {
     /// The refusal of what is not a request at all, or one beyond even the library's bounds.
     pub(super) fn malformed(&self, status: StatusCode) -> Problem {
         self.interfaces.record(&Method::GET, None, status, Duration::ZERO);
-        let mut problem = match status {
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => head_too_large(),
-            StatusCode::URI_TOO_LONG => Problem::new(
-                status,
-                "edge.uri-too-long",
-                "the URI is longer than this server takes",
-            ),
-            _ => Problem::new(status, "edge.malformed", "this is not an HTTP request"),
-        };
+        let mut problem = malformed(status);
         let id = RequestId::generate(self.clock.now(), &mut Rng::from_entropy());
         problem.request_id = Some(id.to_string());
         problem
@@ -230,13 +176,8 @@ impl Edge {
         busy: &Arc<Busy>,
     ) -> Response {
         let template = Template::default();
-        let measured = Arc::new(Measured {
-            interfaces: Arc::clone(&self.interfaces),
-            method: parts.method.clone(),
-            template: template.clone(),
-            start: Instant::now(),
-            done: AtomicBool::new(false),
-        });
+        let (interfaces, method) = (Arc::clone(&self.interfaces), parts.method.clone());
+        let measured = Arc::new(Measured::start(interfaces, method, template.clone()));
         let deadline = context.deadline.unwrap_or_else(|| Deadline::after(Duration::ZERO));
         let bytes_max = self.config.body_bytes_max;
         let declared = body.size_hint().lower();
@@ -249,9 +190,13 @@ impl Edge {
         if self.config.head_bytes_max < head_bytes(&parts) {
             return refused(head_too_large().into());
         }
+        if let Err(field) = host(&parts) {
+            let problem = malformed(StatusCode::BAD_REQUEST);
+            return refused(problem.field("header:host", field).into());
+        }
         if let Some(response) = management::answer(self, &parts, &context) {
             // Probes and scrapers would drown the numbers of the real interfaces.
-            measured.done.store(true, Ordering::Relaxed);
+            measured.leave_out();
             return response;
         }
         if bytes_max < declared {
@@ -334,7 +279,7 @@ async fn handle(
             respond(Problem::internal().into(), &context)
         }
     };
-    let response = explain(response, measured.template.0.get().is_some(), &context);
+    let response = explain(response, measured.matched(), &context);
     measured.record(response.status());
     response
 }
@@ -378,6 +323,27 @@ fn head_bytes(parts: &Parts) -> usize {
     let line = parts.method.as_str().len() + uri + 13;
     let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     line + headers.sum::<usize>() + 2
+}
+
+/// RFC 9112 §3.2: a request of HTTP/1.1 names its host, once.
+fn host(parts: &Parts) -> Result<(), &'static str> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if parts.version == Version::HTTP_11 => Err("is missing"),
+        (Some(_), Some(_)) => Err("comes more than once"),
+        _ => Ok(()),
+    }
+}
+
+/// The refusal of what is not a request, by the status that says what is wrong with it.
+fn malformed(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => head_too_large(),
+        StatusCode::URI_TOO_LONG => {
+            Problem::new(status, "edge.uri-too-long", "the URI is longer than this server takes")
+        }
+        _ => Problem::new(status, "edge.malformed", "this is not an HTTP request"),
+    }
 }
 
 fn head_too_large() -> Problem {

@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tradewind_base::{Clock, Problem, Tasks};
 
-use super::request::{Edge, prepare};
+use super::measure::prepare;
+use super::request::Edge;
 use super::{EdgeConfig, Listener, connection};
 use crate::Keys;
 use crate::extract::Authority;

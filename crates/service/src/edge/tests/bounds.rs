@@ -24,8 +24,16 @@ async fn a_body_that_grows_too_large_is_refused_where_it_does() {
 #[tokio::test]
 async fn a_client_that_sends_much_too_much_still_hears_why() {
     let it = start(|config| config.body_bytes_max = 1000).await;
-    let body = " ".repeat(8 << 20);
-    let reply = send_json(it.address, "/orders", &body).await;
+    let length = (8 << 20).to_string();
+    let headers = [("content-type", "application/json"), ("content-length", length.as_str())];
+    let work = async {
+        let mut stream = TcpStream::connect(it.address).await.unwrap();
+        stream.write_all(head("POST /orders", &headers).as_bytes()).await.unwrap();
+        // A client that reads only when it has sent everything must be able to send it.
+        stream.write_all(&vec![b' '; 8 << 20]).await.expect("the connection is not reset");
+        read(&mut stream).await
+    };
+    let reply = tokio::time::timeout(LIMIT, work).await.unwrap();
     assert_eq!(reply.problem(413).0, "edge.body-too-large");
 }
 
@@ -53,11 +61,25 @@ async fn what_is_no_request_is_refused() {
         "GET /hello HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         "GET /hello HTTP/1.1\r\ncontent-length: x\r\n\r\n",
         "POST /orders HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nconnection: close\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n",
     ] {
         let reply = raw(it.address, bytes).await;
         assert_eq!(reply.problem(400).0, "edge.malformed", "{bytes}");
     }
     assert_eq!(ask(it.address, "GET /hello", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_hidden_in_the_body_of_another_is_not_answered() {
+    let it = start(|_| ()).await;
+    let hidden = "GET /hello HTTP/1.1\r\nhost: demo\r\n\r\n";
+    let request = format!(
+        "POST /orders HTTP/1.1\r\nhost: demo\r\ncontent-length: 5\r\n\
+         transfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
+    );
+    let reply = raw(it.address, request).await;
+    assert!(reply.status == 415 && !reply.body.contains("hello"), "{reply:?}");
 }
 
 #[tokio::test]
