@@ -1,6 +1,6 @@
 //! What the shop sells on its first day: 200 articles of 12 categories, in code.
 //!
-//! The table in [`data`] lists lines (a kettle, a sweater) and the axes they vary along (colour,
+//! The table in `data` lists lines (a kettle, a sweater) and the axes they vary along (colour,
 //! size, capacity); an article is one choice on every axis. The order of the table fixes the ids,
 //! so every installation knows the same product under the same id. What is in a database already
 //! is never touched: the table matters at the first start only.

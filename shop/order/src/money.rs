@@ -2,6 +2,15 @@
 //!
 //! There is no rounding anywhere, because there is nothing to round: prices are whole cents and
 //! only whole quantities multiply them.
+//!
+//! ```
+//! use tradewind_order::money::{Currency, Money, MoneyError};
+//!
+//! let price = Money::new(14_400, Currency::parse("CNY")?)?;
+//! let basket = price.times(2)?.plus(price)?;
+//! assert_eq!(basket.to_string(), "CNY 432.00");
+//! # Ok::<(), MoneyError>(())
+//! ```
 
 use std::fmt;
 

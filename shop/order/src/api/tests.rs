@@ -69,6 +69,7 @@ struct Shop {
     running: Running,
     store: Store,
     shelf: Shelf,
+    hasher: Hasher,
     clock: Arc<ManualClock>,
     folder: tempfile::TempDir,
 }
@@ -88,11 +89,12 @@ async fn shop_with(mood: Mood, password_threads: usize) -> Shop {
     let nobody = hasher.hash("nobody".into()).await.unwrap();
     let issuer = Arc::new(issuer);
     let time: Arc<dyn Clock> = clock.clone();
-    let login = Login::new(store.clone(), hasher, nobody, Arc::clone(&issuer), limits, time);
+    let login =
+        Login::new(store.clone(), hasher.clone(), nobody, Arc::clone(&issuer), limits, time);
     let shelf = Shelf { mood, ..Shelf::default() };
     let app = App { login, issuer, inventory: shelf.clone() };
     let running = Running::start("order", router(Arc::new(app))).await;
-    Shop { running, store, shelf, clock, folder }
+    Shop { running, store, shelf, hasher, clock, folder }
 }
 
 async fn shop() -> Shop {
@@ -226,6 +228,23 @@ async fn guesses_at_once_are_counted_before_they_are_checked() {
         *counts.entry(status).or_default() += 1;
     }
     assert_eq!(counts, BTreeMap::from([(401, 3), (429, 9)]));
+}
+
+/// The time of an answer does not tell whether the user exists: a password is checked either way.
+/// Here the checking is out of order, and both notice.
+#[tokio::test]
+async fn a_password_is_checked_for_unknown_users_too() {
+    let shop = shop().await;
+    shop.hasher.close();
+    for username in ["alice", "mallory"] {
+        let reply = shop.login(username, "guess", "192.0.2.1").await;
+        assert_eq!((reply.status, reply.problem().0.as_str()), (503, "order.login-busy"));
+        assert_eq!(reply.header("retry-after"), "1");
+    }
+    for _ in 0..10 {
+        let reply = shop.login("alice", "guess", "192.0.2.1").await;
+        assert_eq!(reply.status, 503, "what was not looked at is no failure");
+    }
 }
 
 /// Many honest attempts at once, of one user from one address, all get in.

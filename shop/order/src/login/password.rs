@@ -70,6 +70,12 @@ impl Hasher {
         }
     }
 
+    /// Takes no more work, as if the queue were full for ever.
+    #[cfg(test)]
+    pub(crate) fn close(&self) {
+        self.admitted.close();
+    }
+
     /// Hashes a password with a salt of its own.
     pub(crate) async fn hash(&self, password: String) -> Result<Hash, HashError> {
         let work = move || Argon2::default().hash_password(password.as_bytes());
