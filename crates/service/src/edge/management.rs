@@ -13,13 +13,16 @@ use crate::{Failure, Json};
 /// The answer, if the request is for one of these routes and did not come through a proxy: what
 /// comes from outside has no business here and is not told that these routes exist.
 pub(super) fn answer(edge: &Edge, parts: &Parts, context: &Context) -> Option<Response> {
-    type Route = fn(&Edge) -> Response;
-    let route: Route = match parts.uri.path() {
-        "/health/live" => live,
-        "/health/ready" => ready,
-        "/metrics" => metrics,
-        "/interfaces" => interfaces,
-        _ => return None,
+    let path = parts.uri.path();
+    let show: &dyn Fn() -> Response = match path {
+        "/health/live" => &live,
+        "/health/ready" => &|| ready(edge),
+        "/metrics" => &|| metrics(edge),
+        "/interfaces" => &|| interfaces(edge),
+        _ => {
+            let (_, page) = edge.pages.iter().find(|(own, _)| *own == path)?;
+            &|| Json(page()).into_response()
+        }
     };
     if through_a_proxy(&parts.headers) {
         return None;
@@ -29,7 +32,7 @@ pub(super) fn answer(edge: &Edge, parts: &Parts, context: &Context) -> Option<Re
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(response);
     }
-    Some(route(edge))
+    Some(show())
 }
 
 pub(super) fn wrong_method() -> Failure {
@@ -44,7 +47,7 @@ fn through_a_proxy(headers: &HeaderMap) -> bool {
         || headers.keys().any(|it| forwarded(it.as_str()))
 }
 
-fn live(_edge: &Edge) -> Response {
+fn live() -> Response {
     Json(json!({"live": true})).into_response()
 }
 

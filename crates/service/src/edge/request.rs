@@ -30,6 +30,7 @@ use super::body::{Inbound, Tracked};
 use super::connection::Busy;
 use super::management::{self, wrong_method};
 use super::measure::{Measured, Template};
+use super::server::Page;
 use super::{EdgeConfig, too_large, too_late};
 use crate::Failure;
 use crate::extract::Authority;
@@ -43,6 +44,7 @@ pub(super) struct Edge {
     pub(super) config: EdgeConfig,
     pub(super) router: Router,
     pub(super) bare: fn(&str) -> bool,
+    pub(super) pages: Vec<(&'static str, Page)>,
     pub(super) health: Health,
     pub(super) authority: Authority,
     pub(super) interfaces: Arc<Interfaces>,

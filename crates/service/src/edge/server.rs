@@ -55,14 +55,17 @@ pub struct BindError {
 }
 
 /// A server that listens but does not serve yet.
-#[derive(Debug)]
 #[must_use]
 pub struct Server<L = TcpListener> {
     config: EdgeConfig,
     listener: L,
     address: SocketAddr,
     bare: fn(&str) -> bool,
+    pages: Vec<(&'static str, Page)>,
 }
+
+/// What a management page shows, asked anew for every request.
+pub(super) type Page = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// A server that serves.
 #[must_use = "what is not drained goes on until the runtime ends"]
@@ -79,6 +82,17 @@ pub struct Drained {
     pub finished: usize,
     /// They were cut off at the limit.
     pub cut: usize,
+}
+
+impl<L: Listener> std::fmt::Debug for Server<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pages: Vec<_> = self.pages.iter().map(|(path, _)| path).collect();
+        f.debug_struct("Server")
+            .field("config", &self.config)
+            .field("listener", &self.listener)
+            .field("pages", &pages)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -121,12 +135,23 @@ impl<L: Listener> Server<L> {
             key: config.bind_key.clone(),
             source,
         })?;
-        Ok(Self { config, listener, address, bare: |_| false })
+        Ok(Self { config, listener, address, bare: |_| false, pages: Vec::new() })
     }
 
     /// Names the paths whose refusals carry no body, as a foreign protocol may ask for.
     pub fn bare(mut self, paths: fn(&str) -> bool) -> Self {
         self.bare = paths;
+        self
+    }
+
+    /// Adds a management page beside `/health/ready` and `/metrics`, hidden like them from what
+    /// came through a proxy.
+    pub fn page(
+        mut self,
+        path: &'static str,
+        show: impl Fn() -> serde_json::Value + Send + Sync + 'static,
+    ) -> Self {
+        self.pages.push((path, Arc::new(show)));
         self
     }
 
@@ -152,6 +177,7 @@ impl<L: Listener> Server<L> {
             name,
             router: prepare(router),
             bare: self.bare,
+            pages: self.pages,
             health,
             authority: Authority::new(keys, Arc::clone(&clock)),
             interfaces: Arc::new(Interfaces::new(name, Arc::clone(&clock))),

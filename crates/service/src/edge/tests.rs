@@ -129,6 +129,7 @@ async fn start(change: impl FnOnce(&mut EdgeConfig)) -> Fixture {
     let server = Server::bind(config).await.unwrap().bare(|path| path.starts_with("/bare"));
     let dynamic: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let router = router(gate_seen, report);
+    let server = server.page("/own", || json!({"own": true}));
     let serving = server.serve("demo", router, health.clone(), Some(keys()), dynamic, &tasks);
     let address = serving.local_addr();
     Fixture { address, serving: Some(serving), health, clock, tasks, gate, steps }

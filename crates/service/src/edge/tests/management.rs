@@ -19,7 +19,7 @@ async fn ready_is_told_by_component_with_the_reason() {
 #[tokio::test]
 async fn what_came_through_a_proxy_finds_no_management() {
     let it = start(|_| ()).await;
-    for path in ["/health/live", "/health/ready", "/metrics", "/interfaces"] {
+    for path in ["/health/live", "/health/ready", "/metrics", "/interfaces", "/own"] {
         for header in ["via", "forwarded", "x-forwarded-for", "x-forwarded-host"] {
             let reply = ask(it.address, &format!("GET {path}"), &[(header, "1.1 edge")]).await;
             assert_eq!(reply.problem(404).0, "edge.unknown-route", "{path} {header}");
