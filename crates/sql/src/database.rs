@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::error::{CloseError, Error, ErrorKind, OpenError, TransactionError};
-use crate::job::{self, Answer, Job};
+use crate::job::{self, Answer, Fate, Job};
 use crate::migration::Migration;
 use crate::options::Options;
 use crate::queue::{Full, Queue};
@@ -189,6 +189,15 @@ impl Shared {
         self.reads.close();
     }
 
+    /// Takes no more work and answers what waits that it was not done.
+    pub(crate) fn give_up(&self) {
+        for queue in [&self.writes, &self.reads] {
+            for job in queue.close_and_drain() {
+                job.answer(Fate::Closed);
+            }
+        }
+    }
+
     /// Starts a thread that is counted until it ends, however it ends.
     pub(crate) fn thread(
         self: &Arc<Self>,
@@ -219,6 +228,10 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A bug of ours. Nobody may be left waiting for a thread that is gone.
+            self.0.give_up();
+        }
         self.0.threads.send_modify(|running| *running -= 1);
     }
 }

@@ -73,11 +73,16 @@ where
 
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Ran {
         self.noted = None;
-        let work = &mut self.work;
+        let (work, last) = (&mut self.work, &mut self.result);
         // The closure is not used again by this run's caller before its next run starts from the
         // beginning, and the transaction it may have left half-way is undone: nothing broken can
         // be seen through them.
-        let (result, ran) = match catch_unwind(AssertUnwindSafe(|| work(transaction))) {
+        let run = || {
+            // Inside, as a value may panic when it is dropped.
+            *last = None;
+            work(transaction)
+        };
+        let (result, ran) = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(value)) => (Ok(value), Ran::Kept),
             Ok(Err(error)) => (Err(TransactionError::Refused(error)), Ran::Refused),
             Err(panic) => {
@@ -96,14 +101,24 @@ where
     }
 
     fn answer(self: Box<Self>, fate: Fate) {
-        let answer = match fate {
-            Fate::Own => self.result.unwrap_or(Err(TransactionError::Closed)),
-            Fate::Failed(error) => Err(TransactionError::Database(self.noted.unwrap_or(error))),
-            Fate::Unknown(source) => Err(TransactionError::Unknown { source }),
-            Fate::Closed => Err(TransactionError::Closed),
+        let name = self.name;
+        // Where nobody waits any more, the result is dropped here, and so is the closure. If that
+        // panics, it must not take the thread along; the outcome stands all the same.
+        let send = move || {
+            let answer = match fate {
+                Fate::Own => self.result.unwrap_or(Err(TransactionError::Closed)),
+                Fate::Failed(error) => Err(TransactionError::Database(self.noted.unwrap_or(error))),
+                Fate::Unknown(source) => Err(TransactionError::Unknown { source }),
+                Fate::Closed => Err(TransactionError::Closed),
+            };
+            drop(self.sender.send(answer));
         };
-        // Nobody waits any more: the outcome stands all the same.
-        drop(self.sender.send(answer));
+        if catch_unwind(AssertUnwindSafe(send)).is_err() {
+            tracing::error!(
+                transaction = name,
+                "the result of a transaction panicked when dropped"
+            );
+        }
     }
 
     fn abandoned(&self) -> bool {

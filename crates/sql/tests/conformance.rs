@@ -54,6 +54,7 @@ suite! {
     transactions::errors_and_panics_touch_nobody_else,
     transactions::conditional_updates_never_oversell,
     transactions::a_panic_is_an_error_and_the_next_transaction_works,
+    transactions::a_result_that_panics_when_dropped_stops_nobody,
     transactions::errors_have_the_same_kind,
     transactions::reads_see_what_is_committed_and_nothing_else,
     transactions::a_read_cannot_write,

@@ -42,7 +42,9 @@ impl Worker {
             Use::Migrate | Use::Read => &shared.reads,
         };
         while let Some(job) = queue.pop() {
-            if self.purpose == Use::Write || !job.abandoned() {
+            if self.purpose == Use::Read && job.abandoned() {
+                job.answer(job::Fate::Closed);
+            } else {
                 self.transact(shared, job);
             }
         }

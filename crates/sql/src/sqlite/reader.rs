@@ -12,6 +12,7 @@ use crate::transaction::{Engine, Transaction};
 pub(super) fn run(shared: &Shared, reader: Limited) {
     while let Some(mut job) = shared.reads.pop() {
         if job.abandoned() {
+            job.answer(Fate::Closed);
             continue;
         }
         let fate = match snapshot(shared, &reader, &mut *job) {

@@ -78,38 +78,69 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::time::Duration;
 
+    use tokio::time::Instant;
+
     use super::*;
 
+    /// Whether somebody waits in front, seen from outside.
+    fn somebody_waits(turn: &Turn) -> bool {
+        match flock(&turn.next, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                flock(&turn.next, FlockOperation::Unlock).unwrap();
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
     #[test]
-    fn two_greedy_holders_get_equal_shares_and_never_hold_together() {
+    fn who_waits_is_served_before_who_just_had_its_turn() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it.db");
-        let counts = [AtomicU32::new(0), AtomicU32::new(0)];
-        let inside = AtomicBool::new(false);
-        let start = std::sync::Barrier::new(2);
+        let (mut greedy, outside) = (Turn::open(&path).unwrap(), Turn::open(&path).unwrap());
+        for _ in 0..50 {
+            let served = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let held = greedy.take().unwrap();
+                scope.spawn(|| {
+                    let mut patient = Turn::open(&path).unwrap();
+                    let held = patient.take().unwrap();
+                    served.store(true, Ordering::SeqCst);
+                    drop(held);
+                });
+                let limit = Instant::now() + Duration::from_secs(30);
+                while !somebody_waits(&outside) {
+                    assert!(Instant::now() < limit, "nobody waits in front");
+                    std::thread::yield_now();
+                }
+                drop(held);
+                let again = greedy.take().unwrap();
+                assert!(served.load(Ordering::SeqCst), "overtaken");
+                drop(again);
+            });
+        }
+    }
+
+    #[test]
+    fn there_is_one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        let (inside, turns) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            for own in 0..2 {
-                let (path, counts, inside, start) = (&path, &counts, &inside, &start);
-                scope.spawn(move || {
-                    let mut turn = Turn::open(path).unwrap();
-                    start.wait();
-                    while counts[own].load(Ordering::SeqCst) < 200 {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut turn = Turn::open(&path).unwrap();
+                    for _ in 0..200 {
                         let held = turn.take().unwrap();
                         assert!(!inside.swap(true, Ordering::SeqCst), "two at once");
-                        // Long enough for the other to arrive at the lock.
-                        let until = tokio::time::Instant::now() + Duration::from_micros(300);
-                        while tokio::time::Instant::now() < until {
-                            std::thread::yield_now();
-                        }
-                        counts[own].fetch_add(1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        turns.fetch_add(1, Ordering::SeqCst);
                         inside.store(false, Ordering::SeqCst);
                         drop(held);
-                        let other = counts[1 - own].load(Ordering::SeqCst);
-                        let mine = counts[own].load(Ordering::SeqCst);
-                        assert!(mine < 50 || other * 3 > mine, "{mine} turns against {other}");
                     }
                 });
             }
         });
+        assert_eq!(turns.load(Ordering::SeqCst), 600);
     }
 }

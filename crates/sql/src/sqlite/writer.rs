@@ -54,11 +54,7 @@ fn poison(shared: &Shared, failure: Option<&Error>) {
         }
         OnUnknownCommit::Poison => {
             tracing::error!(database, cause, "outcome of a commit is unknown, database closed");
-            for queue in [&shared.writes, &shared.reads] {
-                for job in queue.close_and_drain() {
-                    job.answer(job::Fate::Closed);
-                }
-            }
+            shared.give_up();
         }
     }
 }

@@ -113,6 +113,32 @@ pub(crate) async fn a_panic_is_an_error_and_the_next_transaction_works(place: &P
     database.close().await.unwrap();
 }
 
+/// A result that panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped on purpose");
+    }
+}
+
+pub(crate) async fn a_result_that_panics_when_dropped_stops_nobody(place: &Place) {
+    let database = place.open(Options { connections: 1, readers: 1, ..Options::default() });
+    for id in 1..=3 {
+        let gate = Gate::close(&database, id * 10).await;
+        {
+            let work = |_: &mut tradewind_sql::Transaction<'_>| Ok::<_, Error>(Bomb);
+            let mut write = pin!(database.transaction("bomb", work));
+            let polled = write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "it waits behind the gate");
+        }
+        gate.open().await;
+        insert(&database, id, 1).await.unwrap();
+    }
+    assert_eq!(ids(&database).await, [1, 2, 3, 10, 20, 30]);
+    database.close().await.unwrap();
+}
+
 pub(crate) async fn errors_have_the_same_kind(place: &Place) {
     let database = place.open(Options::default());
     insert(&database, 1, 1).await.unwrap();
@@ -419,7 +445,8 @@ pub(crate) async fn dropping_the_last_handle_ends_the_threads(place: &Place) {
     let other = database.clone();
     drop(database);
     insert(&other, 1, 1).await.unwrap();
-    assert!(2 < threads(set));
+    // A thread has its name once it runs.
+    eventually("the threads run", || 2 < threads(set)).await;
     drop(other);
     eventually("all threads have ended", || threads(set) == 0).await;
 }
