@@ -237,7 +237,7 @@ impl Table {
         let overrides = incoming.overridden_status != Status::Unknown
             && entry.override_status() == Status::Unknown;
         let mut claimed = content(incoming, incoming.status);
-        normalise(&mut claimed.lease, entry.lease.as_secs());
+        normalise(&mut claimed.lease, self.lease_of(incoming).as_secs());
         !newer && !overrides && claimed == content(&entry.doc, entry.reported)
     }
 

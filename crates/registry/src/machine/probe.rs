@@ -148,7 +148,8 @@ impl Table {
         let entry = self.entry_mut(key)?;
         let suspicion = entry.suspicion.as_mut().filter(|it| it.stage == Stage::Waiting)?;
         let doc = &entry.doc;
-        let ports = [doc.port, doc.secure_port];
+        // In the order in which callers choose.
+        let ports = [doc.secure_port, doc.port];
         let Some(port) = ports.into_iter().filter(|it| it.enabled).find_map(|it| it.number_u16())
         else {
             suspicion.stage = Stage::Unanswered;

@@ -295,12 +295,9 @@ impl Table {
     }
 
     /// The lease an instance gets: what it advertises, at least a second.
-    pub(super) fn lease_of(&mut self, doc: &Instance) -> Duration {
+    pub(super) fn lease_of(&self, doc: &Instance) -> Duration {
         let secs = u64::try_from(doc.lease.duration_secs).ok().filter(|it| *it != 0);
-        let secs = secs.unwrap_or(90);
-        let lease = Duration::from_secs(secs).min(self.limits.lease_max);
-        self.lease_longest = self.lease_longest.max(lease);
-        lease
+        Duration::from_secs(secs.unwrap_or(90)).min(self.limits.lease_max)
     }
 
     pub(super) const fn tombstone_keep(&self) -> Duration {
@@ -335,6 +332,7 @@ impl Table {
     /// Puts an instance into every index, in the phase it has.
     pub(super) fn attach(&mut self, key: &Key, mut entry: Entry) {
         self.count += 1;
+        self.lease_longest = self.lease_longest.max(entry.lease);
         if let Some(count) = self.statuses.get_mut(entry.doc.status as usize) {
             *count += 1;
         }
