@@ -6,3 +6,4 @@ mod pooling;
 mod requests;
 mod script;
 mod server;
+mod tls;

@@ -81,6 +81,50 @@ async fn a_slow_reader_is_no_pause_of_the_server() {
     assert_eq!(body.chunk().await.unwrap().unwrap(), "ok");
 }
 
+#[tokio::test(start_paused = true)]
+async fn pauses_count_one_by_one() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let (client, _tasks) = Script::client([Made::Pipe(ours)]);
+    let target = nowhere();
+    let limits = Limits { body_idle: Duration::from_secs(10), ..LIMITS };
+    let mut buffer = [0; 1024];
+    let (answer, ()) = tokio::join!(client.send(&target, get(), &limits), async {
+        assert_ne!(theirs.read(&mut buffer).await.unwrap(), 0);
+        theirs.write_all(CHUNKED.as_bytes()).await.unwrap();
+    });
+    let mut body = answer.unwrap().into_body();
+    for _ in 0..5 {
+        let (chunk, ()) = tokio::join!(body.chunk(), async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            theirs.write_all(b"1\r\nx\r\n").await.unwrap();
+        });
+        assert_eq!(chunk.unwrap().unwrap(), "x");
+    }
+}
+
+/// The server neither reads the rest of the request nor ends its answer: nothing but the drop of
+/// the body can end the connection.
+#[tokio::test(start_paused = true)]
+async fn a_dropped_body_closes_also_while_the_request_is_being_written() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let (client, tasks) = Script::client([Made::Pipe(ours)]);
+    let big: &'static str = Box::leak("x".repeat(1 << 20).into_boxed_str());
+    let target = nowhere();
+    let send = client.send(&target, request(http::Method::POST, big), &LIMITS);
+    let mut buffer = [0; 1024];
+    let (answer, ()) = tokio::join!(send, async {
+        assert_ne!(theirs.read(&mut buffer).await.unwrap(), 0);
+        theirs.write_all(CHUNKED.as_bytes()).await.unwrap();
+    });
+    drop(answer.unwrap());
+    let closed = async { while theirs.write_all(b"1\r\nx\r\n").await.is_ok() {} };
+    tokio::time::timeout(LIMIT, closed).await.expect("the client's end is gone");
+    // The pool's own task is all that is left.
+    while 1 < tasks.len() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_is_cut_short_is_an_error() {
     let (server, (client, _tasks)) = (Server::start().await, standard());

@@ -201,6 +201,7 @@ async fn an_answer_before_the_whole_request_was_read_spoils_the_connection() {
     let big: &'static str = Box::leak("x".repeat(16 << 20).into_boxed_str());
     let serve = async {
         let mut peer = server.accept().await;
+        peer.begins().await;
         peer.send("HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
         let mut second = server.accept().await;
         second.answer(OK).await;

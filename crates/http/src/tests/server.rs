@@ -69,6 +69,12 @@ impl Peer {
         timeout(LIMIT, read).await.expect("a request comes")
     }
 
+    /// Waits for the beginning of a request.
+    pub(super) async fn begins(&mut self) {
+        let mut byte = [0; 1];
+        assert_eq!(timeout(LIMIT, self.0.read(&mut byte)).await.unwrap().unwrap(), 1);
+    }
+
     pub(super) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
