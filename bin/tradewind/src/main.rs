@@ -1,2 +1,64 @@
-//! The `tradewind` binary.
-fn main() {}
+//! The one binary: parse, build, run, drain, exit code.
+
+mod cli;
+mod config;
+mod server;
+mod up;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+/// Everything went as it should.
+const OK: u8 = 0;
+/// The command failed while running.
+const FAILED: u8 = 1;
+/// The configuration or the command line is wrong: nothing was started.
+const MISCONFIGURED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let sources = match config::sources(&cli) {
+        Ok(sources) => sources,
+        Err(error) => return complain(&error, MISCONFIGURED),
+    };
+    let (config, described) = match config::Config::read(sources) {
+        Ok(read) => read,
+        Err(error) => return complain(&error, MISCONFIGURED),
+    };
+    let outcome = match cli.command {
+        Command::Config { dump } => {
+            let text =
+                if dump { described.to_string() } else { "the configuration is valid\n".into() };
+            print(&text);
+            return ExitCode::from(OK);
+        }
+        Command::Up => up::run(&cli, config),
+        Command::Registry => server::run(&cli, config, server::Kind::Registry),
+        Command::Gateway => server::run(&cli, config, server::Kind::Gateway),
+        Command::Shop { service } => server::run(&cli, config, service.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::from(OK),
+        Err(error) => {
+            let mut text = error.to_string();
+            for cause in error.chain().skip(1) {
+                text = format!("{text}: {cause}");
+            }
+            complain(&text, FAILED)
+        }
+    }
+}
+
+fn print(text: &str) {
+    // A reader that went away (`tradewind config --dump | head`) is no failure of ours.
+    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
+fn complain(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    drop(writeln!(std::io::stderr().lock(), "tradewind: {error}"));
+    ExitCode::from(code)
+}

@@ -1,0 +1,63 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The server side of a Spring-Cloud-style estate: registry, gateway, calls and a shop that
+/// proves them.
+#[derive(Debug, Parser)]
+#[command(name = "tradewind", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to run.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Configuration file; without it `tradewind.toml` of the current folder, if there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets one key, over file and environment: `--set registry.bind=127.0.0.1:8762`.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Folder for databases, keys, logs and the state of `up`; the same as the key
+    /// `tradewind.data`.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Ends when standard input closes: how a supervisor that died takes its children along.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) supervised: bool,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything on this machine, each server its own process; Ctrl-C drains and ends all of it.
+    Up,
+    /// The service registry: Eureka REST and the native change stream.
+    Registry,
+    /// The API gateway.
+    Gateway,
+    /// One service of the shop.
+    Shop {
+        /// Which one.
+        service: ShopService,
+    },
+    /// Checks the configuration; with `--dump` prints every key with value, origin and meaning.
+    Config {
+        /// Print the effective configuration.
+        #[arg(long)]
+        dump: bool,
+    },
+}
+
+/// The services of the shop.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ShopService {
+    /// Login, quotes, orders.
+    Order,
+    /// Catalogue and stock.
+    Inventory,
+}

@@ -1,0 +1,127 @@
+//! The whole configuration: every server reads its own section, and all mistakes are told at once.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tradewind_gateway::machine::route::RouteRow;
+use tradewind_service::SharedConfig;
+use tradewind_service::config::{ConfigErrors, Described, Reader, Sources};
+use tradewind_service::telemetry::TelemetryConfig;
+
+use crate::cli::Cli;
+
+/// The file that is read when none is named.
+const FILE: &str = "tradewind.toml";
+
+/// Everything that can be set.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// What all servers share.
+    pub(crate) shared: SharedConfig,
+    /// Logging.
+    pub(crate) telemetry: TelemetryConfig,
+    /// The registry.
+    pub(crate) registry: tradewind_registry::Config,
+    /// The gateway.
+    pub(crate) gateway: tradewind_gateway::Config,
+    /// The order service.
+    pub(crate) order: tradewind_order::Config,
+    /// The inventory service.
+    pub(crate) inventory: tradewind_inventory::Config,
+    /// `tradewind up`.
+    pub(crate) up: Up,
+}
+
+/// What only `tradewind up` needs.
+#[derive(Debug)]
+pub(crate) struct Up {
+    /// Where the second inventory process listens.
+    pub(crate) inventory_second: SocketAddr,
+}
+
+impl Config {
+    /// Reads all sections, so that a mistake in any of them is told before anything starts.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub(crate) fn read(sources: Sources) -> Result<(Self, Described), ConfigErrors> {
+        let mut reader = Reader::new(sources);
+        let config = Self {
+            shared: SharedConfig::read(&mut reader),
+            telemetry: TelemetryConfig::read(&mut reader),
+            registry: tradewind_registry::Config::read(&mut reader),
+            gateway: gateway(&mut reader),
+            order: tradewind_order::Config::read(&mut reader),
+            inventory: tradewind_inventory::Config::read(&mut reader),
+            up: Up::read(&mut reader),
+        };
+        let described = reader.finish()?;
+        Ok((config, described))
+    }
+}
+
+/// The gateway, with the routes of the shop for a database that has none yet.
+fn gateway(reader: &mut Reader) -> tradewind_gateway::Config {
+    let mut config = tradewind_gateway::Config::read(reader);
+    config.seed_routes = vec![
+        RouteRow::service("order", "/order/**", "order"),
+        RouteRow::service("inventory", "/inventory/**", "inventory"),
+    ];
+    config
+}
+
+impl Up {
+    fn read(reader: &mut Reader) -> Self {
+        let mut section = reader.section("up");
+        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9012));
+        let meaning = "where the second inventory process of `tradewind up` listens";
+        Self { inventory_second: section.get("inventory_second", default, meaning) }
+    }
+}
+
+/// Why the sources of the configuration could not be gathered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    /// A named file is not there or cannot be read.
+    #[error("cannot read the configuration file {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A flag `--set` that sets nothing.
+    #[error("--set {0}: expected KEY=VALUE, for example --set registry.bind=127.0.0.1:8762")]
+    Flag(String),
+}
+
+/// Gathers file, environment and flags.
+///
+/// # Errors
+/// When a file cannot be read or a flag is not of the form `KEY=VALUE`.
+pub(crate) fn sources(cli: &Cli) -> Result<Sources, SourceError> {
+    let file = match &cli.config {
+        Some(path) => Some((path.clone(), read(path)?)),
+        None => match std::fs::read_to_string(FILE) {
+            Ok(text) => Some((PathBuf::from(FILE), text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(SourceError::File { path: PathBuf::from(FILE), source }),
+        },
+    };
+    let mut flags = Vec::with_capacity(cli.set.len() + 1);
+    if let Some(data) = &cli.data {
+        flags.push(("tradewind.data".to_owned(), data.to_string_lossy().into_owned()));
+    }
+    for text in &cli.set {
+        let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(SourceError::Flag(text.clone()));
+        };
+        flags.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(Sources::of_process(file, flags))
+}
+
+fn read(path: &Path) -> Result<String, SourceError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| SourceError::File { path: path.to_owned(), source })
+}

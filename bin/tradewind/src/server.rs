@@ -1,0 +1,55 @@
+//! One server in this process: runtime, telemetry, run, exit.
+
+use anyhow::Context as _;
+use tradewind_base::Tasks;
+use tradewind_service::{Shared, Stop, telemetry};
+
+use crate::cli::{Cli, ShopService};
+use crate::config::Config;
+
+/// Which server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// The service registry.
+    Registry,
+    /// The API gateway.
+    Gateway,
+    /// The shop's order service.
+    Order,
+    /// The shop's inventory service.
+    Inventory,
+}
+
+impl From<ShopService> for Kind {
+    fn from(service: ShopService) -> Self {
+        match service {
+            ShopService::Order => Self::Order,
+            ShopService::Inventory => Self::Inventory,
+        }
+    }
+}
+
+/// Runs one server until it is told to stop.
+///
+/// # Errors
+/// When it cannot start or fails while running.
+pub(crate) fn run(cli: &Cli, config: Config, kind: Kind) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        // Held to the end: dropping it writes out the last lines.
+        let _telemetry = telemetry::init(&config.telemetry).context("cannot set up logging")?;
+        let tasks = Tasks::new();
+        let stop = Stop::on_signals(cli.supervised, &tasks).context("cannot listen for signals")?;
+        let shared = Shared::open(config.shared).context("cannot prepare the data folder")?;
+        match kind {
+            Kind::Registry => tradewind_registry::run(config.registry, shared, stop).await?,
+            Kind::Gateway => tradewind_gateway::run(config.gateway, shared, stop).await?,
+            Kind::Order => tradewind_order::run(config.order, shared, stop).await?,
+            Kind::Inventory => tradewind_inventory::run(config.inventory, shared, stop).await?,
+        }
+        Ok(())
+    })
+}

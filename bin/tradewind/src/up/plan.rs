@@ -1,0 +1,128 @@
+//! Which children there are, with their arguments, addresses and order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::cli::Cli;
+use crate::config::Config;
+
+/// An address a child listens on, and the key that moves it.
+#[derive(Clone, Debug)]
+pub(super) struct Port {
+    /// The configuration key.
+    pub(super) key: &'static str,
+    /// The address.
+    pub(super) address: SocketAddr,
+}
+
+/// One child process.
+#[derive(Clone, Debug)]
+pub(super) struct ChildPlan {
+    /// Its name in the log folder, in `run.json` and on the screen.
+    pub(super) name: &'static str,
+    /// Its command line, without the executable.
+    pub(super) arguments: Vec<String>,
+    /// Where it listens; health is asked at the last one, people are shown the first one.
+    pub(super) ports: Vec<Port>,
+    /// Children of a lower stage are ready before those of a higher one are started, and are
+    /// ended after them.
+    pub(super) stage: u8,
+}
+
+impl ChildPlan {
+    /// The address that people and clients use.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.ports.first().map(|it| it.address)
+    }
+
+    /// The address that answers `/health/ready`.
+    pub(super) fn health(&self) -> Option<SocketAddr> {
+        self.ports.last().map(|it| it.address)
+    }
+}
+
+/// Everything `up` needs to know.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The binary, which is also every child.
+    pub(super) executable: PathBuf,
+    /// The data folder, absolute.
+    pub(super) data: PathBuf,
+    /// The children, in order of start.
+    pub(super) children: Vec<ChildPlan>,
+    /// What the screen shows besides the addresses.
+    pub(super) demo_users: Vec<(String, String)>,
+    /// How much is logged by the supervisor itself.
+    pub(super) telemetry: tradewind_service::telemetry::TelemetryConfig,
+}
+
+impl Plan {
+    /// The plan of a configuration.
+    ///
+    /// # Errors
+    /// When the path of this binary or of the data folder cannot be found out.
+    pub(super) fn of(cli: &Cli, config: Config) -> anyhow::Result<Self> {
+        let executable = std::env::current_exe().context("cannot find the path of this binary")?;
+        let data = std::path::absolute(&config.shared.data)
+            .with_context(|| format!("cannot resolve {}", config.shared.data.display()))?;
+        let mut common = vec!["--supervised".to_owned()];
+        common.extend(["--data".to_owned(), data.to_string_lossy().into_owned()]);
+        if let Some(file) = &cli.config {
+            common.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
+        }
+        for set in &cli.set {
+            common.extend(["--set".to_owned(), set.clone()]);
+        }
+        let child = |name, words: &[&str], ports: Vec<Port>, stage| ChildPlan {
+            name,
+            arguments: words.iter().map(|it| (*it).to_owned()).chain(common.clone()).collect(),
+            ports,
+            stage,
+        };
+        let port = |key, address| Port { key, address };
+        let second = config.up.inventory_second;
+        let second_bind = format!("inventory.bind={second}");
+        let children = vec![
+            child(
+                "registry",
+                &["registry"],
+                vec![port("registry.bind", config.registry.edge.bind)],
+                0,
+            ),
+            child(
+                "inventory-a",
+                &["shop", "inventory"],
+                vec![port("inventory.bind", config.inventory.bind())],
+                1,
+            ),
+            child(
+                "inventory-b",
+                &["shop", "inventory"],
+                vec![port("up.inventory_second", second)],
+                1,
+            )
+            .with(&["--set", &second_bind]),
+            child("order", &["shop", "order"], vec![port("order.bind", config.order.bind())], 1),
+            child(
+                "gateway",
+                &["gateway"],
+                vec![
+                    port("gateway.bind", config.gateway.bind),
+                    port("gateway.admin.bind", config.gateway.admin.bind),
+                ],
+                2,
+            ),
+        ];
+        let demo_users = config.order.demo_users();
+        Ok(Self { executable, data, children, demo_users, telemetry: config.telemetry })
+    }
+}
+
+impl ChildPlan {
+    fn with(mut self, more: &[&str]) -> Self {
+        self.arguments.extend(more.iter().map(|it| (*it).to_owned()));
+        self
+    }
+}
