@@ -1,0 +1,165 @@
+//! GATE-1: one request in is one request out, or the connection ends.
+
+use super::rig::Rig;
+
+const SMUGGLED: &str = "GET /order/smuggled HTTP/1.1\r\nHost: shop\r\n\r\n";
+
+/// Requests that two servers could read in two ways, each followed by one that must not get
+/// through, and the status of the refusal.
+fn corpus() -> Vec<(String, u16)> {
+    let with = |fields: &str, body: &str| {
+        format!("POST /order/echo HTTP/1.1\r\nHost: shop\r\n{fields}\r\n\r\n{body}")
+    };
+    let mut all: Vec<(String, u16)> = Vec::new();
+    for (fields, status) in [
+        ("Content-Length: 5\r\nContent-Length: 5", 400),
+        ("Content-Length: 0\r\nContent-Length: 45", 400),
+        ("Content-Length: 5, 5", 400),
+        ("Content-Length: +5", 400),
+        ("Content-Length: -5", 400),
+        ("Content-Length: 5a", 400),
+        ("Content-Length: 0x5", 400),
+        ("Content-Length: 1e1", 400),
+        ("Content-Length: \x0b5", 400),
+        ("Content-Length: 18446744073709551616", 400),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked", 400),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5", 400),
+        ("Transfer-Encoding: chunked\r\ncontent-length: 5", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", 501),
+        ("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked", 501),
+        ("Transfer-Encoding: identity", 501),
+        ("Transfer-Encoding: gzip, chunked", 501),
+        ("Transfer-Encoding: chunked, identity", 501),
+        ("Transfer-Encoding: xchunked", 501),
+        ("Transfer-Encoding: chunked;q=1", 501),
+        ("Transfer-Encoding:\x0bchunked", 400),
+        ("Transfer-Encoding: \x00chunked", 400),
+        ("Transfer-Encoding : chunked", 400),
+        ("Transfer-Encoding\t: chunked", 400),
+        (" Transfer-Encoding: chunked", 400),
+        ("X: y\r\n Transfer-Encoding: chunked", 400),
+        ("X: y\nTransfer-Encoding: chunked", 400),
+        ("X: y\rTransfer-Encoding: chunked", 400),
+        ("X\rTransfer-Encoding: chunked", 400),
+        ("Content-Length: 5\r\n Content-Length: 6", 400),
+        ("Transfer-Encoding", 400),
+        (": x\r\nContent-Length: 5", 400),
+        ("Host: other\r\nContent-Length: 5", 400),
+        ("Expect: 100-continue, 200\r\nContent-Length: 5", 417),
+        ("Upgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 5\r\nX: POST", 0),
+    ] {
+        if status != 0 {
+            all.push((with(fields, "0\r\n\r\n"), status));
+        }
+    }
+    for body in [
+        "5\r\nhello\n0\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloworld\r\n0\r\n\r\n",
+        "FFFFFFFFFFFFFFFF5\r\nhello\r\n0\r\n\r\n",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "0\r\nContent-Length: 5\r\n\r\n",
+        "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "0\r\nHost: other\r\n\r\n",
+        "0\r\nX-Tradewind-User: me\r\n\r\n",
+        "0\r\nx\r\n\r\n",
+        "0\r\n x: y\r\n\r\n",
+        "\r\n5\r\nhello\r\n0\r\n\r\n",
+        "g\r\n",
+    ] {
+        all.push((with("Transfer-Encoding: chunked", body), 400));
+    }
+    for (text, status) in [
+        ("POST /order/echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("GET /order/echo HTTP/1.1\r\n\r\n", 400),
+        ("GET /order/echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("GET /order/echo HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+        ("GET /order/echo HTTP/1.1\nHost: a\n\n", 400),
+        ("GET /order/echo  HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET\t/order/echo HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /order/echo HTTP/1.1 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /order/echo HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        ("GET http://shop/order/echo HTTP/1.1\r\nHost: shop\r\n\r\n", 400),
+        ("CONNECT shop:443 HTTP/1.1\r\nHost: shop\r\n\r\n", 501),
+        ("TRACE /order/echo HTTP/1.1\r\nHost: shop\r\n\r\n", 501),
+        ("GET /order/a#b HTTP/1.1\r\nHost: shop\r\n\r\n", 400),
+        ("GET /order/\u{e9} HTTP/1.1\r\nHost: shop\r\n\r\n", 400),
+        (
+            "GET /order/ws HTTP/1.1\r\nHost: shop\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 5\r\n\r\nhello",
+            400,
+        ),
+    ] {
+        all.push((text.to_owned(), status));
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_is_ambiguous_is_refused_and_nothing_after_it_is_read() {
+    let rig = Rig::start().await;
+    let corpus = corpus();
+    assert!(60 <= corpus.len(), "{}", corpus.len());
+    for (text, status) in corpus {
+        // Once alone, once on a connection that has served before.
+        for warm in [false, true] {
+            let mut client = rig.client().await;
+            if warm {
+                client.send(b"GET /order/warm HTTP/1.1\r\nHost: shop\r\n\r\n").await;
+                assert_eq!(client.answer().await.unwrap().status, 200);
+            }
+            client.send(format!("{text}{SMUGGLED}").as_bytes()).await;
+            let answer = client.answer().await.unwrap_or_else(|| panic!("an answer to {text:?}"));
+            assert_eq!(answer.status, status, "{text:?} {answer:?}");
+            answer.problem();
+            assert_eq!(answer.one("connection"), Some("close"), "{text:?}");
+            assert!(client.ended().await, "{text:?}");
+        }
+    }
+    let targets = rig.backend().recorded.targets();
+    assert!(!targets.iter().any(|it| it.contains("smuggled")), "{targets:?}");
+    // A head that was refused never left; a body that broke ended its own connection only.
+    let answer = rig.get("/order/alive").await;
+    assert_eq!((answer.status, &*answer.text()), (200, "a"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn requests_in_one_segment_are_as_many_behind_the_gateway() {
+    let rig = Rig::start().await;
+    let text = "GET /order/1 HTTP/1.1\r\nHost: shop\r\n\r\n\
+        POST /order/echo HTTP/1.1\r\nHost: shop\r\nContent-Length: 38\r\n\r\nGET /order/in-body HTTP/1.1\r\nHost: a\r\n\r\n\
+        POST /order/echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nx-t: 1\r\n\r\n\
+        \r\nGET /order/4 HTTP/1.1\r\nHost: shop\r\n\r\n";
+    let text = text.replace("Content-Length: 38", "Content-Length: 40");
+    for piece in [1, 7, 100_000] {
+        rig.backend().recorded.requests.lock().unwrap().clear();
+        let mut client = rig.client().await;
+        for part in text.as_bytes().chunks(piece) {
+            client.send(part).await;
+        }
+        let mut bodies = Vec::new();
+        for _ in 0..4 {
+            bodies.push(client.answer().await.unwrap().text());
+        }
+        assert_eq!(bodies, ["a", "GET /order/in-body HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "a"]);
+        assert_eq!(rig.backend().recorded.targets(), ["/1", "/echo", "/echo", "/4"]);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_service_sends_too_much_reaches_nobody() {
+    let rig = Rig::with(1, |it| it.workers = 1).await;
+    for _ in 0..20 {
+        assert_eq!(rig.get("/order/extra").await.text(), "ok");
+        assert_eq!(rig.get("/order/next").await.text(), "a");
+    }
+    rig.stop().await;
+}
