@@ -174,8 +174,13 @@ fn refused(code: &str, mistakes: Mistakes) -> Failure {
 
 /// Why there is no answer of inventory, in words for the one who asked for a quote.
 fn no_answer(error: &CallError) -> Failure {
-    tracing::warn!(error = chain(error), "inventory gave no answer");
     let problem = Problem::from(error);
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        // Health says once that inventory is away; every request saying so would flood the log.
+        tracing::debug!(error = chain(error), "inventory gave no answer");
+    } else {
+        tracing::warn!(error = chain(error), "inventory gave no answer");
+    }
     match problem.status {
         StatusCode::GATEWAY_TIMEOUT => {
             let detail = "inventory did not answer in time; try again";
