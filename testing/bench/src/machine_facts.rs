@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The build's target folder.
@@ -12,17 +13,21 @@ pub(crate) fn target_folder() -> PathBuf {
     folder.map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
 
-/// The short commit, with `+` when the work tree has changes.
-pub(crate) fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
-        return "unknown".to_owned();
-    };
-    let changed = git(&["status", "--porcelain", "-uno"]).is_some_and(|it| !it.is_empty());
-    if changed { commit + "+" } else { commit }
+/// The short commit when the bench began, with `+` when the work tree had changes.
+pub(crate) fn commit() -> &'static str {
+    static COMMIT: OnceLock<String> = OnceLock::new();
+    COMMIT.get_or_init(|| {
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").args(arguments).output().ok()?;
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            output.status.success().then_some(text)
+        };
+        let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+            return "unknown".to_owned();
+        };
+        let changes = git(&["status", "--porcelain", "-uno"]).unwrap_or_default();
+        if changes.is_empty() { commit } else { commit + "+" }
+    })
 }
 
 /// One line about bench, commit and machine.

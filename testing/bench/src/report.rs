@@ -52,7 +52,7 @@ pub(crate) struct Metric {
     /// The ratio that we aim for.
     pub(crate) goal: Option<f64>,
     pub(crate) rounds: usize,
-    pub(crate) commit: String,
+    pub(crate) commit: &'static str,
 }
 
 impl Metric {

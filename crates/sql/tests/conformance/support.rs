@@ -104,15 +104,10 @@ impl Schema {
         self.server.query_pairs().find(|(key, _)| key == "socket").map(|(_, it)| it.into_owned())
     }
 
+    /// A connection to the server, past the library.
     pub(crate) fn connect(&self) -> mysql::Conn {
-        let builder = mysql::OptsBuilder::new()
-            .ip_or_hostname(self.server.host_str())
-            .tcp_port(self.server.port().unwrap_or(3306))
-            .socket(self.socket())
-            .prefer_socket(false)
-            .user(Some(self.server.username()))
-            .pass(self.server.password());
-        mysql::Conn::new(builder).unwrap()
+        let options = mysql::Opts::from_url(self.server.as_str()).unwrap();
+        mysql::Conn::new(mysql::OptsBuilder::from_opts(options).prefer_socket(false)).unwrap()
     }
 
     pub(crate) fn admin(&self, sql: &str) {
@@ -124,6 +119,10 @@ impl Schema {
 #[cfg(feature = "services")]
 impl Drop for Schema {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The next run with this name begins by dropping it.
+            return;
+        }
         self.admin(&format!("DROP DATABASE IF EXISTS {}", self.name));
     }
 }
