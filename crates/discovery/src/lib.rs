@@ -22,7 +22,8 @@
 //!
 //! # Limits
 //!
-//! Followed services stay followed until the process ends. Reports: 256 wait, one a second for each
+//! Followed services stay followed until the process ends; the registry takes up to 1000 on one
+//! stream, and their names must fit into the head of one request. Reports: 256 wait, one a second for each
 //! instance. A line of the stream: 64 MiB. Lists come from the registry or are given
 //! ([`Discovery::fixed`]).
 //!

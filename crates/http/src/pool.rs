@@ -131,7 +131,7 @@ impl Pool {
         if fresh {
             // The new connection takes the place of an idle one, which is as likely to be dead.
             drop(slot.pop());
-        } else if let Some(conn) = self.idle(&slot).await {
+        } else if let Ok(Some(conn)) = timeout_at(end, self.idle(&slot)).await {
             return Ok(Lease { conn, _place: place, slot, pool: Arc::clone(self), reused: true });
         }
         let conn = timeout_at(end, self.open(target))

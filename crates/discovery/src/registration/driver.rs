@@ -85,7 +85,6 @@ impl Driver {
     }
 
     pub(super) fn spawn(self, leave: oneshot::Receiver<Leave>, tasks: &Tasks) {
-        let end = CancellationToken::new();
         let presence = presence::Presence {
             peers: Arc::clone(&self.parts.peers),
             service: self.parts.instance.service.clone(),
@@ -93,20 +92,15 @@ impl Driver {
             holder: self.holder.subscribe(),
             rng: Rng::from_entropy(),
         };
-        let ended = end.clone();
         tasks.spawn("registration presence", |cancel| async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = ended.cancelled() => {}
                 () = presence.run() => {}
             }
         });
-        tasks.spawn("registration", |cancel| async move {
-            // However this ends, the presence ends after it: a stream that closes before the
-            // instance has left would make the registry probe it.
-            let _presence = end.drop_guard();
-            self.run(leave, cancel).await;
-        });
+        // However this ends, the presence ends after it, with the sender of `holder`: a stream that
+        // closes before the instance has left would make the registry probe it.
+        tasks.spawn("registration", |cancel| self.run(leave, cancel));
     }
 
     async fn run(mut self, mut leave: oneshot::Receiver<Leave>, cancel: CancellationToken) {

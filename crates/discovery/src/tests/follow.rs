@@ -61,6 +61,7 @@ async fn a_line_may_come_in_pieces_and_two_at_once() {
     until(&mut view, &[1, 2]).await;
 }
 
+/// R2.3: one look at the registry makes all lists ready.
 #[tokio::test(start_paused = true)]
 async fn views_that_are_made_together_are_followed_together() {
     let (net, tasks) = (Net::default(), Tasks::new());
@@ -71,13 +72,16 @@ async fn views_that_are_made_together_are_followed_together() {
     assert_eq!(watch.line, "GET /tradewind/v1/watch?services=a,b");
     let stream = watch.stream().await;
     stream.line(&snapshot("e", 1, true, &[("a", &[1]), ("b", &[2])])).await;
+    discovery.ready(Duration::from_secs(1)).await.unwrap();
     until(&mut a, &[1]).await;
     until(&mut b, &[2]).await;
 
     // One more: the stream is opened anew, for all, from a snapshot.
+    let before = Instant::now();
     let mut c = discovery.view(&name("c"));
     stream.closed().await;
     let watch = registry.watch().await;
+    assert!(before.elapsed() <= Duration::from_millis(10), "at once");
     assert_eq!(watch.line, "GET /tradewind/v1/watch?services=a,b,c");
     let stream = watch.stream().await;
     stream.line(&snapshot("e", 1, true, &[("a", &[1]), ("b", &[2]), ("c", &[])])).await;
@@ -152,6 +156,20 @@ async fn lists_are_kept_for_ever_without_a_registry() {
     assert!(before.elapsed() <= Duration::from_secs(5));
     stream.line(&snapshot("e2", 1, true, &[("a", &[2])])).await;
     until(&mut view, &[2]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_worked_makes_up_for_earlier_failures() {
+    let (net, tasks) = (Net::default(), Tasks::new());
+    let mut registry = net.registry(1);
+    let mut view = net.discovery(&[1], &tasks).view(&name("a"));
+    for round in 1..=20 {
+        let before = Instant::now();
+        let stream = registry.watch().await.stream().await;
+        assert!(before.elapsed() <= Duration::from_millis(110), "round {round}");
+        stream.line(&snapshot(&format!("e{round}"), 1, true, &[("a", &[round])])).await;
+        until(&mut view, &[round]).await;
+    }
 }
 
 /// R1.1: any peer will do.

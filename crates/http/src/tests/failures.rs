@@ -12,7 +12,7 @@ use crate::{ErrorKind, Limits, Phase};
 const METHODS: [Method; 6] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// R2.3: a connection that the server closed while it was idle costs no error, whatever the
+/// A connection that the server closed while it was idle costs no error, whatever the
 /// method. Many rounds, because the close races with the next request.
 #[tokio::test]
 async fn an_idle_connection_that_was_closed_is_not_noticed_by_the_caller() {

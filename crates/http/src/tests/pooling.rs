@@ -107,6 +107,7 @@ async fn many_at_once_share_the_bound_and_none_fails() {
     tasks.shutdown(LIMIT).await.unwrap();
 }
 
+/// R2.3: the connection is ready before the first call.
 #[tokio::test]
 async fn a_warm_connection_serves_the_first_request() {
     let (server, (client, _tasks)) = (Server::start().await, standard());
