@@ -13,6 +13,7 @@ use flate2::write::GzEncoder;
 use tokio::sync::Semaphore;
 use tradewind_eureka::{Form, Format, Head, Instance, Version, json, xml};
 
+use crate::machine::Groups;
 use crate::state::Registry;
 
 /// More instances than this are rendered on a thread for blocking work.
@@ -55,9 +56,6 @@ struct Slot {
 pub(crate) struct Documents {
     slots: Mutex<BTreeMap<u8, Arc<Slot>>>,
 }
-
-/// Instances by application, as the writers take them.
-type Groups = Vec<(Arc<str>, Vec<Arc<Instance>>)>;
 
 struct Content {
     version: (u64, u64),

@@ -92,7 +92,7 @@ pub use client::Renewal;
 pub use entry::Source;
 pub use expiry::Removed;
 pub use explain::{Counts, Explanation, SuspicionState};
-pub use history::{Change, DeltaView, What, Why};
+pub use history::{Change, DeltaView, Groups, What, Why};
 pub use key::Key;
 pub use outbox::{Outbox, Respects};
 pub use peer::{Extra, Item, Origin, Replica, Reply, Verdict};

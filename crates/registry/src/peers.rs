@@ -1,5 +1,6 @@
 //! The other nodes: what they have to be told, and how they do.
 
+mod items;
 pub(crate) mod link;
 pub(crate) mod wire;
 

@@ -7,6 +7,7 @@
 mod batch;
 mod body;
 mod query;
+mod status;
 
 use std::sync::Arc;
 
@@ -28,6 +29,9 @@ use query::Pairs;
 /// Spring's one segment, Netflix's two, and the bare version.
 const PREFIXES: [&str; 4] = ["/eureka", "/eureka/v2", "/eureka/v1", "/v2"];
 
+/// A path and what makes its handlers.
+type Route = (&'static str, fn() -> MethodRouter<App>);
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
@@ -44,7 +48,7 @@ pub(crate) fn is_bare(path: &str) -> bool {
 
 /// The routes.
 pub(crate) fn router() -> Router<App> {
-    let routes: [(&str, fn() -> MethodRouter<App>); 12] = [
+    let routes: [Route; 12] = [
         ("/apps", || get(all)),
         ("/apps/delta", || get(delta)),
         ("/apps/{app}", || get(application).post(register)),
@@ -56,7 +60,7 @@ pub(crate) fn router() -> Router<App> {
         ("/svips/{vip}", || get(secure_vip)),
         ("/peerreplication/batch", || post(batch::batch)),
         ("/asg/{name}/status", || put(asg)),
-        ("/status", || get(status)),
+        ("/status", || get(status::status)),
     ];
     let mut router = Router::new();
     for prefix in PREFIXES {
@@ -396,54 +400,6 @@ fn by_vip(app: &App, look: Look, vip: &str, of: fn(&Instance) -> Option<&str>) -
 /// 14: auto scaling groups are Amazon's.
 async fn asg() -> Response {
     bare(StatusCode::BAD_REQUEST)
-}
-
-/// 15: the node.
-async fn status(State(app): State<App>, headers: HeaderMap) -> Response {
-    let registry = &app.registry;
-    let peers = |wanted: Option<bool>| {
-        let peers = registry.peers.iter().filter(|it| wanted.is_none_or(|up| it.is_up() == up));
-        peers.map(|it| it.url.to_string()).collect::<Vec<_>>().join(",")
-    };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let up = registry.now().mono.since_zero().as_secs();
-    let general = [
-        ("environment", "tradewind".to_owned()),
-        ("num-of-cpus", cpus.to_string()),
-        ("server-uptime", format!("{:02}:{:02}", up / 3600, up / 60 % 60)),
-    ];
-    let replicas = [
-        ("registered-replicas", peers(None)),
-        ("available-replicas", peers(Some(true))),
-        ("unavailable-replicas", peers(Some(false))),
-    ];
-    match Format::negotiate(header(&headers, ACCEPT.as_str())) {
-        Format::Json => {
-            let map = |pairs: &[(&str, String)]| {
-                pairs.iter().map(|(name, it)| ((*name).to_owned(), it.clone().into())).collect()
-            };
-            let general: serde_json::Map<String, serde_json::Value> = map(&general);
-            let replicas: serde_json::Map<String, serde_json::Value> = map(&replicas);
-            let status = serde_json::json!({
-                "generalStats": general, "applicationStats": replicas,
-            });
-            document(Format::Json, status.to_string())
-        }
-        Format::Xml => {
-            let lines = |pairs: &[(&str, String)]| {
-                let line = |(name, it): &(&str, String)| {
-                    format!("    <{name}>{}</{name}>\n", crate::page::escaped(it))
-                };
-                pairs.iter().map(line).collect::<String>()
-            };
-            let (general, replicas) = (lines(&general), lines(&replicas));
-            let text = format!(
-                "<status>\n  <generalStats>\n{general}  </generalStats>\n  \
-                 <applicationStats>\n{replicas}  </applicationStats>\n</status>"
-            );
-            document(Format::Xml, text)
-        }
-    }
 }
 
 #[cfg(test)]

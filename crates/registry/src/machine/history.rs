@@ -52,6 +52,9 @@ pub struct Change {
     pub what: What,
 }
 
+/// Instances by application.
+pub type Groups = Vec<(Arc<str>, Vec<Arc<Instance>>)>;
+
 /// The delta document's content.
 #[derive(Clone, Debug)]
 pub struct DeltaView {
@@ -62,7 +65,7 @@ pub struct DeltaView {
     /// `apps__hashcode` of the whole table at that revision.
     pub hash_code: String,
     /// Each changed instance once, grouped by application.
-    pub apps: Vec<(Arc<str>, Vec<Arc<Instance>>)>,
+    pub apps: Groups,
 }
 
 #[derive(Debug)]
@@ -179,11 +182,11 @@ impl Window {
     pub(super) fn view<'a>(
         &self,
         live: impl Fn(&Key) -> Option<&'a Arc<Instance>>,
-    ) -> Option<Vec<(Arc<str>, Vec<Arc<Instance>>)>> {
+    ) -> Option<Groups> {
         if self.broken_until.is_some() {
             return None;
         }
-        let mut apps: Vec<(Arc<str>, Vec<Arc<Instance>>)> = Vec::new();
+        let mut apps = Groups::new();
         for (key, note) in &self.latest {
             let Some(doc) = note.gone.as_ref().or_else(|| live(key)) else { continue };
             let doc = match doc.action_type {

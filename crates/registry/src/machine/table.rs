@@ -11,7 +11,7 @@ use super::entry::{Entry, Phase};
 use super::history::{History, Window};
 use super::protection::Scope;
 use super::tombstone::{Orphans, Tombstones};
-use super::{Change, DeltaView, Key, Limits, Now, Respects, Rules, What, Why};
+use super::{Change, DeltaView, Groups, Key, Limits, Now, Respects, Rules, What, Why};
 
 /// The table counts from a day before its first call, so that an age told by a peer can be taken
 /// from the present without falling below zero.
@@ -61,7 +61,7 @@ pub struct Snapshot {
     /// `apps__hashcode` of it.
     pub hash_code: String,
     /// The instances by application.
-    pub apps: Vec<(Arc<str>, Vec<Arc<Instance>>)>,
+    pub apps: Groups,
 }
 
 #[derive(Debug, Default)]

@@ -240,7 +240,8 @@ async fn concurrent_pollers_never_see_the_past() {
         http.registered(&instance("bulk", &format!("b{n}"), 80, 90)).await;
     }
     let poll = |n: usize| {
-        let http = if n % 2 == 0 { http.clone() } else { http.with("accept-encoding", "gzip") };
+        let http =
+            if n.is_multiple_of(2) { http.clone() } else { http.with("accept-encoding", "gzip") };
         async move {
             for _ in 0..5 {
                 let mine = format!("p{n}");
