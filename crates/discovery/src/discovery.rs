@@ -74,6 +74,10 @@ impl Discovery {
         Self { store, source: Source::Registry(Arc::new(registry)) }
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Lists that are given, for tests and for set-ups without a registry. Must be called within a
     /// tokio runtime if a clock is to be steered by a test.
     #[must_use]

@@ -63,6 +63,7 @@ mod config;
 mod discovery;
 mod instance;
 mod machine;
+mod overview;
 mod peers;
 mod registration;
 mod source;
@@ -79,5 +80,6 @@ pub use instance::{
     AddressError, Instance, InstanceId, InstanceIdError, List, ServiceName, ServiceNameError,
     Status,
 };
+pub use overview::{Entry, Known, Overview};
 pub use registration::{RegisterError, Registration};
 pub use view::View;

@@ -1,5 +1,6 @@
 //! Tradewind for service authors: one dependency line.
 //!
+//! - [`host`]: a whole service: database, calls, edge, registration, ordered start and end.
 //! - [`service`]: configuration, logs and metrics, the HTTP edge (with [`axum`]), health, ordered
 //!   shutdown.
 //! - [`client`] and [`call`]: declared HTTP clients to other services.
@@ -90,6 +91,7 @@ pub use tradewind_base::{
     SystemClock, Tasks, Timestamp, TraceContext,
 };
 pub use tradewind_discovery as discovery;
+pub use tradewind_host as host;
 pub use tradewind_service as service;
 pub use tradewind_service::axum;
 pub use tradewind_sql as sql;

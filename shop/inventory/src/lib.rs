@@ -26,9 +26,9 @@ mod store;
 
 use std::net::SocketAddr;
 
+use tradewind::host::{Host, HostConfig, HostError};
 use tradewind::service::config::Reader;
 use tradewind::service::{Shared, Stop};
-use tradewind_shop_host::{Host, HostConfig, HostError};
 
 use crate::store::{Store, StoreError};
 

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tradewind::call::Policy;
+use tradewind::host::HostConfig;
 use tradewind::service::config::{Reader, Section};
-use tradewind_shop_host::HostConfig;
 
 use crate::SERVICE;
 use crate::demo::DEMO_USERS;

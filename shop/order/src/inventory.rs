@@ -61,10 +61,10 @@ mod tests {
     use tradewind::base::Tasks;
     use tradewind::call::{Channel, Client, Identity, Policy};
     use tradewind::discovery::{Discovery, Instance, ServiceName};
+    use tradewind::host::testing::Running;
     use tradewind::service::axum::Router;
     use tradewind::service::axum::routing::post;
     use tradewind::service::{Answer, Caller, Json};
-    use tradewind_shop_host::testing::Running;
 
     use super::*;
 

@@ -33,8 +33,8 @@ mod token;
 
 use std::sync::Arc;
 
+use tradewind::host::{Host, HostError, blocking};
 use tradewind::service::{Shared, Stop};
-use tradewind_shop_host::{Host, HostError, blocking};
 
 use crate::api::App;
 use crate::inventory::InventoryClient;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use tradewind::base::{Clock as _, ManualClock};
+use tradewind::host::testing::Running;
 use tradewind::sql::{Database, DatabaseUrl, Options};
-use tradewind_shop_host::testing::Running;
 
 use super::*;
 use crate::schema::{MIGRATIONS, SET};

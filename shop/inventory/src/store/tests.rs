@@ -125,7 +125,7 @@ async fn the_store_on_sqlite() {
 #[cfg(feature = "services")]
 #[tokio::test]
 async fn the_store_on_mysql() {
-    let url = tradewind_shop_host::testing::fresh_mysql("tradewind_test_inventory");
+    let url = tradewind::host::testing::fresh_mysql("tradewind_test_inventory");
     let (first, second) = (open(&url), open(&url));
     all(&first, &second).await;
 }

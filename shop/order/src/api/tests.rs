@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tradewind::base::{Clock, ManualClock};
 use tradewind::discovery::ServiceName;
+use tradewind::host::testing::{Reply, Running};
 use tradewind::sql::{Database, DatabaseUrl, Options};
-use tradewind_shop_host::testing::{Reply, Running};
 
 use super::*;
 use crate::demo;

@@ -42,6 +42,6 @@ async fn accounts_on_sqlite() {
 #[cfg(feature = "services")]
 #[tokio::test]
 async fn accounts_on_mysql() {
-    let url = tradewind_shop_host::testing::fresh_mysql("tradewind_test_order");
+    let url = tradewind::host::testing::fresh_mysql("tradewind_test_order");
     an_account_is_kept_once(&open(&url)).await;
 }

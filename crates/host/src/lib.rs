@@ -1,4 +1,4 @@
-//! What every service of the shop starts and ends with: its database, its lists of other services,
+//! What every service starts and ends with: its database, its lists of other services,
 //! its HTTP edge, its place in the registry, and the order in which all of that begins and ends.
 //!
 //! A service is up in this order, so that nobody finds it before it can answer:
@@ -25,15 +25,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tradewind::base::Tasks;
-use tradewind::call::{Channel, Client, Identity, Policy, Target};
-use tradewind::discovery::{
+use tradewind_base::Tasks;
+use tradewind_call::{Channel, Client, Identity, Policy, Target};
+use tradewind_discovery::{
     Discovery, Instance, RegisterError, Registration, RegistryClientConfig, ServiceName,
 };
-use tradewind::service::axum::Router;
-use tradewind::service::edge::{BindError, Server};
-use tradewind::service::{Health, Shared, Stop};
-use tradewind::sql::{Database, DatabaseUrl, Migration, OpenError, Options};
+use tradewind_service::axum::Router;
+use tradewind_service::edge::{BindError, Server};
+use tradewind_service::{Health, Shared, Stop};
+use tradewind_sql::{Database, DatabaseUrl, Migration, OpenError, Options};
 
 use end::End;
 
@@ -43,7 +43,7 @@ pub use end::END_LIMIT;
 /// How long a service waits at its start for what it calls; then it starts without.
 pub const WARM_LIMIT: Duration = Duration::from_secs(5);
 
-/// A service of the shop on its way up.
+/// A service on its way up.
 pub struct Host {
     name: &'static str,
     service: ServiceName,
@@ -237,6 +237,8 @@ impl Host {
         let server = Server::bind(self.config.edge.clone())
             .await
             .map_err(|source| HostError::Bind { service, source })?;
+        let discovery = self.discovery.clone();
+        let server = server.page("/discovery", move || serde_json::json!(discovery.overview()));
         let address = server.local_addr();
         let instance = self.instance(address)?;
         let (keys, clock) = (self.shared.keys.clone(), self.shared.clock.clone());

@@ -1,10 +1,10 @@
-//! The settings that every service of the shop has.
+//! The settings that every service has.
 
 use std::net::SocketAddr;
 
-use tradewind::service::config::{Section, Setting};
-use tradewind::service::edge::EdgeConfig;
-use tradewind::sql::DatabaseUrl;
+use tradewind_service::config::{Section, Setting};
+use tradewind_service::edge::EdgeConfig;
+use tradewind_sql::DatabaseUrl;
 
 /// Where a service listens, what it bears, where its database is.
 #[derive(Clone, Debug)]

@@ -2,13 +2,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tradewind::service::Keys;
-use tradewind::service::axum::body;
-use tradewind::service::axum::extract::{Path, Request, State};
-use tradewind::service::axum::http::StatusCode;
-use tradewind::service::axum::routing::{delete, get, post};
-use tradewind::service::edge::EdgeConfig;
-use tradewind::sql::TransactionError;
+use tradewind_service::Keys;
+use tradewind_service::axum::body;
+use tradewind_service::axum::extract::{Path, Request, State};
+use tradewind_service::axum::http::StatusCode;
+use tradewind_service::axum::routing::{delete, get, post};
+use tradewind_service::edge::EdgeConfig;
+use tradewind_sql::TransactionError;
 
 use super::*;
 use crate::testing::{Running, exchange};
@@ -64,7 +64,7 @@ async fn registry(heard: Heard) -> Running {
 
 fn shared(folder: &tempfile::TempDir, registry: String) -> Shared {
     let keys = Keys::from_secret(&[1; 32]).unwrap();
-    let clock = Arc::new(tradewind::base::SystemClock::new());
+    let clock = Arc::new(tradewind_base::SystemClock::new());
     Shared::new(folder.path().to_owned(), keys, clock, vec![registry])
 }
 
@@ -126,7 +126,7 @@ async fn a_service_registers_when_it_serves_and_leaves_while_it_serves() {
     assert_eq!(heard.of("left"), Some((port, true)), "it leaves while it still serves");
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
     assert!(tasks.is_empty());
-    let closed: Result<Option<i64>, TransactionError<tradewind::sql::Error>> =
+    let closed: Result<Option<i64>, TransactionError<tradewind_sql::Error>> =
         database.read("test", |tx| tx.query_one("SELECT 1", &[], |it| it.get(0))).await;
     assert!(matches!(closed, Err(TransactionError::Closed)));
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tradewind::base::Tasks;
-use tradewind::discovery::{Registration, View};
-use tradewind::service::{Component, Stop};
-use tradewind::sql::{Database, Error, TransactionError};
+use tradewind_base::Tasks;
+use tradewind_discovery::{Registration, View};
+use tradewind_service::{Component, Stop};
+use tradewind_sql::{Database, Error, TransactionError};
 
 /// How often the database is asked whether it answers.
 const DATABASE_EVERY: Duration = Duration::from_secs(3);

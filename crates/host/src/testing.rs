@@ -1,4 +1,4 @@
-//! For the tests of the shop's services: a router behind the real HTTP edge on a free port, and a
+//! For the tests of services: a router behind the real HTTP edge on a free port, and a
 //! client that sends exactly what it is told.
 
 #![expect(
@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tradewind::base::identity::{CALLER_HEADER, Caller, USER_HEADER, User};
-use tradewind::base::{Clock, SystemClock, Tasks};
-use tradewind::service::axum::Router;
-use tradewind::service::edge::{EdgeConfig, Server, Serving};
-use tradewind::service::{Health, Keys};
-use tradewind::sql::DatabaseUrl;
+use tradewind_base::identity::{CALLER_HEADER, Caller, USER_HEADER, User};
+use tradewind_base::{Clock, SystemClock, Tasks};
+use tradewind_service::axum::Router;
+use tradewind_service::edge::{EdgeConfig, Server, Serving};
+use tradewind_service::{Health, Keys};
+use tradewind_sql::DatabaseUrl;
 
 /// The longest wait for an answer.
 const LIMIT: Duration = Duration::from_secs(20);

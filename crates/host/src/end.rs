@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tradewind::base::Tasks;
-use tradewind::base::shutdown::Shutdown;
-use tradewind::discovery::Registration;
-use tradewind::service::edge::Serving;
-use tradewind::sql::{CloseError, Database};
+use tradewind_base::Tasks;
+use tradewind_base::shutdown::Shutdown;
+use tradewind_discovery::Registration;
+use tradewind_service::edge::Serving;
+use tradewind_sql::{CloseError, Database};
 
 /// How long the end of a service takes at most: a supervisor that waits 10 s need not kill it.
 pub const END_LIMIT: Duration = Duration::from_millis(9_500);
