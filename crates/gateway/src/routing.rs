@@ -129,6 +129,11 @@ impl Routing {
             .iter()
             .map(|route| self.live(route, &before, &mut memory))
             .collect();
+        if STATS_MAX < memory.stats.len() {
+            let table = &compiled.table;
+            let in_force = |id: &str| table.routes().iter().any(|it| *it.id == *id);
+            memory.stats.retain(|id, _| in_force(id));
+        }
         let revision = before.revision + 1;
         let count = compiled.table.routes().len();
         self.snapshot.store(Arc::new(Snapshot { revision, table: compiled.table, live, reports }));
@@ -178,6 +183,10 @@ impl Routing {
         self.memory().stats.values().map(|it| it.numbers(now)).collect()
     }
 }
+
+/// Numbers of routes that are gone are kept up to this many, so that a route that comes back goes
+/// on counting, and a table that is rewritten for ever does not fill the memory.
+const STATS_MAX: usize = 4096;
 
 /// Where a name leads that the row check let pass and the client refuses: nowhere.
 fn nowhere() -> Target {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tradewind_base::Tasks;
 use tradewind_discovery::{Discovery, RegistryClientConfig};
-use tradewind_http::{Client, Target, TargetError, TcpConnect};
+use tradewind_http::{Client, Connect, Target, TargetError, TcpConnect};
 use tradewind_service::edge::{self, Server, Serving};
 use tradewind_service::{AdminToken, Health, Shared, Stop};
 use tradewind_sql::DatabaseUrl;
@@ -95,7 +95,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway that finds instances through `discovery`.
+    /// Starts a gateway that finds instances through `discovery` and reaches them through
+    /// `connector`. `client` fetches the keys of tokens.
     ///
     /// # Errors
     /// When an address is taken or a file cannot be opened. A database that is not there is no
@@ -105,6 +106,7 @@ impl Gateway {
         shared: &Shared,
         discovery: Discovery,
         client: Client,
+        connector: Arc<dyn Connect>,
     ) -> Result<Self, RunError> {
         let listeners = worker::bind(config.bind, config.workers)
             .map_err(|source| RunError::Bind { address: config.bind, source })?;
@@ -132,7 +134,7 @@ impl Gateway {
             wanted: config.tokens,
             seal: shared.keys.seal().clone(),
             clock: Arc::clone(&shared.clock),
-            connector: Arc::new(TcpConnect::new()),
+            connector,
             client: config.client,
             upstream: config.upstream,
             trusted: config.trusted_proxies,
@@ -258,7 +260,8 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
     };
     let discovery =
         Discovery::registry(registry, client.clone(), Arc::clone(&shared.clock), &tasks);
-    let gateway = Gateway::start(config, &shared, discovery, client).await?;
+    let gateway =
+        Gateway::start(config, &shared, discovery, client, Arc::new(TcpConnect::new())).await?;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let broken = loop {
         tokio::select! {

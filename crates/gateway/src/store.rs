@@ -11,7 +11,7 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,6 +28,9 @@ use crate::routing::Routing;
 
 /// Bytes of the file with the last routes that are read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// How often a database that is not there is looked for.
+const REOPEN: Duration = Duration::from_secs(1);
 
 /// The tables. The columns of the first are those of the gateways it is shared with.
 pub const MIGRATIONS: &[Migration] = &[
@@ -140,6 +143,7 @@ pub(crate) struct Store {
     /// Fingerprint of what is in force; held while routes are read and put in force.
     state: Mutex<Option<u64>>,
     edited: Notify,
+    trouble: std::sync::Mutex<Option<String>>,
 }
 
 impl Store {
@@ -157,6 +161,7 @@ impl Store {
             routing,
             state: Mutex::new(None),
             edited: Notify::new(),
+            trouble: std::sync::Mutex::default(),
         }
     }
 
@@ -169,12 +174,19 @@ impl Store {
     ) {
         if !self.step(&component).await {
             self.load_file().await;
+            if 0 < self.routing.load().revision {
+                component.up();
+            }
         }
         let this = Arc::clone(self);
         tasks.spawn("routes", move |cancel| async move {
             loop {
+                let pause = match this.database.load().is_some() {
+                    true => interval,
+                    false => interval.max(REOPEN),
+                };
                 tokio::select! {
-                    () = tokio::time::sleep(interval) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = this.edited.notified() => {}
                     () = cancel.cancelled() => return,
                 }
@@ -193,16 +205,27 @@ impl Store {
             Ok(()) => self.refresh().await.map_err(|it| chain(&it)),
             Err(reason) => Err(reason),
         };
-        match outcome {
-            Ok(()) => component.up(),
-            // A gateway with routes serves; that it cannot see edits is logged, not fatal.
-            Err(reason) if 0 < self.routing.load().revision => {
-                tracing::warn!(reason, "failed to look at the route table");
-                return false;
-            }
-            Err(reason) => component.down(reason),
+        self.note(outcome.as_ref().err());
+        // A gateway with routes serves, even one that cannot see edits for now.
+        if 0 < self.routing.load().revision {
+            component.up();
+        } else if let Err(reason) = &outcome {
+            component.down(reason.clone());
         }
-        self.database.load().is_some()
+        outcome.is_ok()
+    }
+
+    /// Logs trouble with the database when it begins, changes and ends.
+    fn note(&self, trouble: Option<&String>) {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() == trouble {
+            return;
+        }
+        match trouble {
+            Some(reason) => tracing::warn!(reason, "failed to look at the route table"),
+            None => tracing::info!("the route table can be read again"),
+        }
+        *last = trouble.cloned();
     }
 
     async fn open(&self) -> Result<(), String> {

@@ -1,5 +1,13 @@
 //! The built gateway on port 0, seen from both sides: raw bytes in, a recording service behind.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says why"
+)]
+
 #[path = "gateway/admin.rs"]
 mod admin;
 #[path = "gateway/backend.rs"]

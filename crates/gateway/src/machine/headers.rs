@@ -264,7 +264,7 @@ impl Origin {
         };
         let host = head
             .text("x-forwarded-host")
-            .filter(|it| !it.contains([',', ' ', '"', '/']))
+            .filter(|it| !it.contains([',', ' ', '"', '/', '\\']))
             .map_or(host, ToOwned::to_owned);
         Self { client: kept.first().copied().unwrap_or(peer), chain, proto, host }
     }

@@ -188,6 +188,11 @@ impl DownBody {
         Self { content: Content::Whole(Some(bytes)), record: Some(record) }
     }
 
+    /// A body of the gateway's own whose request is on record already.
+    pub(crate) const fn unrecorded(bytes: Bytes) -> Self {
+        Self { content: Content::Whole(Some(bytes)), record: None }
+    }
+
     /// No body, and nothing to record: the connection leaves HTTP.
     pub(crate) const fn none() -> Self {
         Self { content: Content::Whole(None), record: None }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -97,7 +98,7 @@ pub(crate) async fn forward(
     while let Some(candidate) = pick(way, &tried) {
         let Some(mut sending) = request.take().or_else(|| again.as_ref().map(copy)) else { break };
         let target = candidate.target();
-        set_host(sending.headers_mut(), &target.authority());
+        set_host(sending.headers_mut(), &host_of(&target));
         attempts += 1;
         record.attempt(&candidate.label());
         let outcome = attempt(way, &target, sending, record).await;
@@ -138,6 +139,15 @@ pub(crate) async fn forward(
     Err(last.unwrap_or_else(|| refuse::no_instance(way.route.service_label())))
 }
 
+/// What `Host` says: the authority, without the port where it is the scheme's own.
+fn host_of(target: &Target) -> String {
+    let authority = target.authority();
+    if target.port() != target.scheme().default_port() {
+        return authority;
+    }
+    authority.rsplit_once(':').map_or_else(String::new, |(host, _)| host.to_owned())
+}
+
 fn copy(request: &Request<UpBody>) -> Request<UpBody> {
     let mut copy = Request::new(UpBody::Empty);
     *copy.method_mut() = request.method().clone();
@@ -152,6 +162,16 @@ fn reply(
     lease: Lease,
     client: Option<OnUpgrade>,
 ) -> Result<Reply, Refused> {
+    let service = way.route.service_label();
+    let mut response = response;
+    // hyper goes by the transfer coding where there are both; the length must not survive it.
+    let fields = response.headers_mut();
+    if fields.contains_key(TRANSFER_ENCODING) {
+        fields.remove(CONTENT_LENGTH);
+    }
+    if 1 < fields.get_all(CONTENT_LENGTH).iter().count() {
+        return Err(refuse::bad_answer(service, "several lengths of one answer".to_owned()));
+    }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Reply::Answer { response, lease, upload: Arc::clone(&way.upload) });
     }
@@ -159,7 +179,7 @@ fn reply(
         Some(client) => Ok(Reply::Switched(Switched { response, client, lease })),
         None => {
             let reason = "switched protocols without being asked".to_owned();
-            Err(refuse::bad_answer(way.route.service_label(), reason))
+            Err(refuse::bad_answer(service, reason))
         }
     }
 }

@@ -4,17 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VIA,
-    WWW_AUTHENTICATE,
-};
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
-use tradewind_base::id::RequestId;
 use tradewind_base::identity::USER_HEADER;
-use tradewind_base::{Rng, TraceContext, problem};
+use tradewind_base::{Rng, TraceContext};
 
 use super::body::{DownBody, UpBody, Upload};
 use super::forward::{self, Way};
@@ -59,6 +54,13 @@ impl Head for View<'_> {
     }
 }
 
+/// What is known of a request before its head is looked at.
+pub(crate) struct About {
+    pub(crate) id: String,
+    pub(crate) peer: SocketAddr,
+    pub(crate) rng: Rng,
+}
+
 /// What came from the client, taken apart.
 pub(crate) struct Inquiry {
     pub(crate) parts: http::request::Parts,
@@ -72,18 +74,17 @@ impl Worker {
         self: Arc<Self>,
         arrival: Option<Arrival>,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        about: About,
         side: Side,
     ) -> Response<DownBody> {
-        let mut rng = Rng::from_entropy();
+        let About { id, peer, mut rng } = about;
         let (parts, incoming) = request.into_parts();
-        let request_id = RequestId::generate(self.gate.clock.now(), &mut rng).to_string();
         // A refused head was replaced: nothing of what hyper saw is the client's.
         let refused = matches!(arrival, Some(Arrival::Refused(_) | Arrival::TooSlow));
         let shown = |text| if refused { "" } else { text };
         let host = parts.headers.get(HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let opening = Opening {
-            request_id,
+            request_id: id,
             client: peer.ip().to_canonical(),
             method: shown(parts.method.as_str()),
             host: shown(host),
@@ -288,28 +289,10 @@ pub(crate) fn set_host(fields: &mut HeaderMap, authority: &str) {
 
 /// An answer of the gateway itself.
 pub(crate) fn own_answer(refused: Refused, mut record: Record) -> Response<DownBody> {
-    let Refused { mut problem, phase, reason, close, challenge } = refused;
-    problem.request_id = Some(record.request_id.clone());
-    record.error_code = Some(problem.code.clone());
-    record.error_phase = Some(phase);
-    record.error_reason = reason;
-    record.answering(problem.status.as_u16());
-    let request_id = record.request_id.clone();
-    let body = DownBody::whole(Bytes::from(problem.to_json()), record);
-    let mut response = Response::new(body);
-    *response.status_mut() = problem.status;
-    let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
-    fields.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    set(fields, REQUEST_ID_HEADER, &request_id);
-    if let Some(seconds) = problem.retry_after_seconds {
-        fields.insert(RETRY_AFTER, seconds.into());
-    }
-    if let Some(challenge) = challenge {
-        fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
-    }
-    if close {
-        fields.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    record.error_code = Some(refused.problem.code.clone());
+    record.error_phase = Some(refused.phase);
+    record.error_reason.clone_from(&refused.reason);
+    record.answering(refused.problem.status.as_u16());
+    let id = record.request_id.clone();
+    refused.into_response(id, |bytes| DownBody::whole(bytes, record))
 }

@@ -85,7 +85,10 @@ impl Side {
 
     /// The answer is on its way to the last byte, or given up.
     pub(crate) fn done(&self) {
-        self.lock().busy = false;
+        let mut shared = self.lock();
+        shared.busy = false;
+        // The time between two requests begins now, and hyper may be asleep in a read already.
+        Self::wake(&mut shared);
     }
 
     /// Tells what came of a WebSocket handshake.
@@ -223,8 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inbound<S> {
 
     /// Nothing can be read now: is the time up for what is being waited for?
     fn out_of_time(&mut self, cx: &mut Context<'_>) -> Option<Wait> {
-        let shared = self.side.lock();
+        let mut shared = self.side.lock();
         let idle = shared.arrivals.is_empty() && !shared.busy;
+        shared.reader = Some(cx.waker().clone());
         drop(shared);
         let (wait, span) = if self.tracker.in_body() {
             // Half of it twice: hyper does not read while the service is slow to take the body,

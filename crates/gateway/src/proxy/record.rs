@@ -167,6 +167,11 @@ impl Drop for Record {
             .upstream_start
             .map(|from| self.upstream_head.unwrap_or(end).saturating_duration_since(from));
         let own = ttfb.saturating_sub(upstream.unwrap_or_default());
+        let panicking = std::thread::panicking();
+        if panicking {
+            self.error_code = Some("internal".to_owned());
+            self.status = Some(500);
+        }
         let status = self.status.unwrap_or(CLIENT_GONE);
         if let Some((_, stats)) = &self.route {
             stats.leave(&Sample {

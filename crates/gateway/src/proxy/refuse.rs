@@ -1,7 +1,12 @@
 //! Every answer the gateway gives by itself: which status, which code, which words.
 
-use http::StatusCode;
-use tradewind_base::Problem;
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{Response, StatusCode};
+use tradewind_base::context::REQUEST_ID_HEADER;
+use tradewind_base::{Problem, problem};
 
 use super::body::Fault;
 use super::inbound::Arrival;
@@ -35,6 +40,36 @@ impl Refused {
     const fn closing(mut self) -> Self {
         self.close = true;
         self
+    }
+}
+
+impl Refused {
+    /// The problem document with the id of its request.
+    pub(crate) fn into_response<B>(
+        mut self,
+        request_id: String,
+        body: impl FnOnce(Bytes) -> B,
+    ) -> Response<B> {
+        let id = HeaderValue::try_from(request_id.as_str());
+        self.problem.request_id = Some(request_id);
+        let mut response = Response::new(body(Bytes::from(self.problem.to_json())));
+        *response.status_mut() = self.problem.status;
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = id {
+            fields.insert(REQUEST_ID_HEADER, id);
+        }
+        if let Some(seconds) = self.problem.retry_after_seconds {
+            fields.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if self.close {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 

@@ -16,13 +16,14 @@ use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tradewind_base::Tasks;
+use tradewind_base::id::RequestId;
+use tradewind_base::{Rng, Tasks};
 
+use super::body::DownBody;
 use super::gate::Gate;
-use super::handle::{Worker, own_answer};
-use super::inbound::Inbound;
+use super::handle::{About, Worker};
+use super::inbound::{Inbound, Side};
 use super::pool::Pool;
-use super::record::{Opening, Record};
 use super::refuse;
 
 /// Connections the kernel keeps for a worker that is busy.
@@ -197,12 +198,15 @@ async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let service = service_fn(move |request| {
         // Taken here, not inside: hyper calls this as soon as it has read the head.
         let arrival = side.arrival();
-        let (gate, side) = (Arc::clone(&worker.gate), side.clone());
-        let answer = Arc::clone(&worker).handle(arrival, request, peer, side.clone());
+        let side = side.clone();
+        let mut rng = Rng::from_entropy();
+        let id = RequestId::generate(worker.gate.clock.now(), &mut rng).to_string();
+        let about = About { id: id.clone(), peer, rng };
+        let answer = Arc::clone(&worker).handle(arrival, request, about, side.clone());
         async move {
             let answer = match AssertUnwindSafe(answer).catch_unwind().await {
                 Ok(answer) => answer,
-                Err(_) => panicked(&gate, side, peer),
+                Err(_) => panicked(id, &side),
             };
             Ok::<_, Infallible>(answer)
         }
@@ -230,23 +234,10 @@ async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-/// The panic was logged by the hook; the client gets a 500 and the gateway goes on.
-fn panicked(
-    gate: &Arc<Gate>,
-    side: super::inbound::Side,
-    peer: SocketAddr,
-) -> http::Response<super::body::DownBody> {
+/// The panic was logged by the hook, the request by its record; the gateway goes on.
+fn panicked(id: String, side: &Side) -> http::Response<DownBody> {
     metrics::counter!("gw_panics_total").increment(1);
-    let mut rng = tradewind_base::Rng::from_entropy();
-    let id = tradewind_base::id::RequestId::generate(gate.clock.now(), &mut rng);
     side.switched(false);
-    let opening = Opening {
-        request_id: id.to_string(),
-        client: peer.ip().to_canonical(),
-        method: "",
-        host: "",
-        path: "",
-        protocol: "HTTP/1.1",
-    };
-    own_answer(refuse::internal(), Record::open(gate, side, opening))
+    side.done();
+    refuse::internal().into_response(id, DownBody::unrecorded)
 }

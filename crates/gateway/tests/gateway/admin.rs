@@ -1,10 +1,12 @@
 //! Routes: edited through the admin API and by plain SQL, under load, and without a database.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tradewind_sql::{Database, DatabaseUrl, Error, Options, params};
+
+use tokio::time::Instant;
 
 use super::rig::{Raw, Rig, until};
 

@@ -215,7 +215,7 @@ impl Answer<'_> {
             }
             "/echo" => self.plain(stream, &self.seen.body).await,
             "/big" => self.big(stream, state).await,
-            "/hang" => self.hang(stream, state).await,
+            "/hang" => self.hang(stream).await,
             "/drop" => Err(io::ErrorKind::ConnectionAborted.into()),
             "/half" => self.raw(stream, "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf", true).await,
             "/garbage" => self.raw(stream, "SMTP ready\r\n\r\n", true).await,
@@ -237,6 +237,14 @@ impl Answer<'_> {
                 let text = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nConnection: X-Secret, keep-alive\r\n\
                     X-Secret: s\r\nKeep-Alive: timeout=5\r\nX-Tradewind-User: leak\r\nProxy-Authenticate: x\r\n\
                     Upgrade: h2c\r\nX-Kept: 1\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\nok";
+                self.raw(stream, text, false).await
+            }
+            "/both" => {
+                let text = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+                self.raw(stream, text, false).await
+            }
+            "/lengths" => {
+                let text = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok";
                 self.raw(stream, text, false).await
             }
             "/early" => self.raw(stream, "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false).await,
@@ -284,11 +292,9 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// Answers never, but notices the end of the connection.
-    async fn hang(&self, stream: &mut BufReader<TcpStream>, state: &Recorded) -> io::Result<()> {
-        if stream.read_u8().await.is_err() {
-            state.aborted.fetch_add(1, Ordering::SeqCst);
-        }
+    /// Answers never, and ends with the connection.
+    async fn hang(&self, stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+        drop(stream.read_u8().await);
         Err(io::ErrorKind::ConnectionAborted.into())
     }
 

@@ -43,9 +43,11 @@ async fn a_second_gateway_on_the_port_is_refused() {
     config.bind = address;
     let client = tradewind_http::Client::standard(&rig.tasks);
     let shared = super::rig::shared(folder.path());
+    let connector = std::sync::Arc::new(tradewind_http::TcpConnect::new());
+    let discovery = rig.discovery.clone();
     let second =
-        tradewind_gateway::Gateway::start(config, &shared, rig.discovery.clone(), client).await;
-    let error = second.err().expect("the port is taken").to_string();
+        tradewind_gateway::Gateway::start(config, &shared, discovery, client, connector).await;
+    let error = second.expect_err("the port is taken").to_string();
     assert!(error.contains("gateway.bind"), "{error}");
     rig.stop().await;
 }

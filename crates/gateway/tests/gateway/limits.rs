@@ -203,6 +203,28 @@ async fn too_many_connections_and_requests_are_turned_away() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_panic_costs_one_request_only() {
+    let rig = Rig::with(1, |it| it.workers = 1).await;
+    let url = format!("http://{}:1", super::rig::PANIC_HOST);
+    let row = serde_json::json!({"id": "p", "path": "/p/**", "url": url});
+    assert_eq!(rig.admin("POST", "/routes", Some(row)).await.status, 201);
+    let mut other = rig.client().await;
+    other.send(b"GET /order/late?ms=100 HTTP/1.1\r\nHost: shop\r\n\r\n").await;
+    until("it to be in work", || rig.gateway.in_flight() == 1).await;
+    for _ in 0..3 {
+        let answer = rig.get("/p/x").await;
+        assert_eq!((answer.status, &*answer.problem()), (500, "internal"));
+    }
+    assert_eq!(other.answer().await.unwrap().text(), "late");
+    assert_eq!(rig.get("/order/x").await.status, 200);
+    let log = rig.log(5).await;
+    let failed: Vec<_> = log.iter().filter(|it| it["status"] == 500).collect();
+    assert_eq!(failed.len(), 3, "one line each: {log:?}");
+    until("all to be gone", || rig.gateway.in_flight() == 0).await;
+    rig.stop().await;
+}
+
 /// Thousands of requests leave no connection, no place and no request behind.
 #[tokio::test]
 async fn nothing_is_left_behind() {

@@ -13,7 +13,7 @@ use tradewind_discovery::{Discovery, Instance, ServiceName};
 use tradewind_gateway::machine::route::RouteRow;
 use tradewind_gateway::tokens::KeySource;
 use tradewind_gateway::{Config, Drained, Gateway};
-use tradewind_http::Client;
+use tradewind_http::{Client, Connect, Io, Target, TcpConnect};
 use tradewind_service::edge::EdgeConfig;
 use tradewind_service::{Keys, Shared};
 
@@ -29,6 +29,22 @@ pub(crate) struct Rig {
     pub(crate) discovery: Discovery,
     pub(crate) folder: Arc<tempfile::TempDir>,
     pub(crate) tasks: Tasks,
+}
+
+/// The host whose connections are a fault of ours.
+pub(crate) const PANIC_HOST: &str = "panic.invalid";
+
+/// TCP, but for one host.
+struct Treacherous(TcpConnect);
+
+impl Connect for Treacherous {
+    fn connect<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> futures_util::future::BoxFuture<'a, std::io::Result<Box<dyn Io>>> {
+        assert_ne!(target.host(), PANIC_HOST, "on purpose");
+        self.0.connect(target)
+    }
 }
 
 fn loopback() -> SocketAddr {
@@ -89,7 +105,9 @@ impl Rig {
         change(&mut config);
         let client = Client::standard(&tasks);
         let shared = shared(folder.path());
-        let gateway = Gateway::start(config, &shared, discovery.clone(), client).await.unwrap();
+        let connector = Arc::new(Treacherous(TcpConnect::new()));
+        let gateway =
+            Gateway::start(config, &shared, discovery.clone(), client, connector).await.unwrap();
         Self { gateway, backends, discovery, folder, tasks }
     }
 

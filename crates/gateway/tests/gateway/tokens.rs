@@ -1,6 +1,6 @@
 //! R3.3: tokens, their keys and who is vouched for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::signature::{
@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tradewind_base::identity::User;
 use tradewind_base::{Clock as _, SystemClock, seal};
 use tradewind_gateway::tokens::KeySource;
+
+use tokio::time::Instant;
 
 use super::rig::{Answer, Rig, SECRET, until};
 
@@ -82,7 +84,7 @@ fn claims() -> Value {
     json!({"sub": "usr_1", "name": "Alice", "roles": ["buyer"], "iss": "tradewind", "aud": "shop", "exp": now() + 600})
 }
 
-fn with(change: Value) -> Value {
+fn with(change: &Value) -> Value {
     let mut all = claims();
     let all_fields = all.as_object_mut().unwrap();
     for (name, value) in change.as_object().unwrap() {
@@ -166,16 +168,16 @@ async fn every_bad_token_gets_the_same_answer_and_reaches_no_service() {
         let key = EncodingKey::from_secret(&issuer.public);
         jsonwebtoken::encode(&header, &claims(), &key).unwrap()
     };
-    let swapped = b64(with(json!({"sub": "admin"})).to_string().as_bytes());
+    let swapped = b64(with(&json!({"sub": "admin"})).to_string().as_bytes());
     let table = [
-        ("expired", good.sign(&with(json!({"exp": now() - 31})))),
-        ("not yet", good.sign(&with(json!({"nbf": now() + 100})))),
-        ("no end", good.sign(&with(json!({"exp": null})))),
-        ("another issuer", good.sign(&with(json!({"iss": "evil"})))),
-        ("no issuer", good.sign(&with(json!({"iss": null})))),
-        ("another audience", good.sign(&with(json!({"aud": ["bank"]})))),
-        ("no user", good.sign(&with(json!({"sub": null})))),
-        ("odd user", good.sign(&with(json!({"sub": 7})))),
+        ("expired", good.sign(&with(&json!({"exp": now() - 31})))),
+        ("not yet", good.sign(&with(&json!({"nbf": now() + 100})))),
+        ("no end", good.sign(&with(&json!({"exp": null})))),
+        ("another issuer", good.sign(&with(&json!({"iss": "evil"})))),
+        ("no issuer", good.sign(&with(&json!({"iss": null})))),
+        ("another audience", good.sign(&with(&json!({"aud": ["bank"]})))),
+        ("no user", good.sign(&with(&json!({"sub": null})))),
+        ("odd user", good.sign(&with(&json!({"sub": 7})))),
         ("a stranger's key under a known id", stranger.sign(&claims())),
         ("unknown key id", other.sign(&claims())),
         ("other content", format!("{}.{swapped}.{}", parts[0], parts[2])),
