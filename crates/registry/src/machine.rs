@@ -9,7 +9,7 @@
 //! | state | event | becomes | seen by others as |
 //! |---|---|---|---|
 //! | none | register | live | upsert, `ADDED` |
-//! | live, late, held | register | live | upsert, `ADDED` (nothing, when it repeats itself) |
+//! | live, late, held | register | live | upsert, `MODIFIED` (nothing, when it repeats itself) |
 //! | live, late, held | heartbeat of the client or a peer | live | nothing |
 //! | live | two thirds of the lease pass | late | nothing |
 //! | late | the lease ends, no protection | none | remove, `expired` |
@@ -35,6 +35,9 @@
 //!   stock server keys by id alone, and two applications on one host may share one). Since it
 //!   cannot expire during a lease, the stock rule "else keep the existing status" is not needed,
 //!   and a client that reports itself out of service is believed.
+//! - **Only a new instance is `ADDED`**; one that registers again is `MODIFIED`. Java and Python
+//!   clients treat both alike, and the JavaScript client ignores an `ADDED` of what it holds, so
+//!   that it would never learn the new address.
 //! - **A process that was paused is not evidence.** When nothing at all ran for
 //!   [`Limits::pause_min`], the gap is taken out of every lease's time; the heartbeats of those
 //!   seconds are still in the socket buffers.

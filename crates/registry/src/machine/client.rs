@@ -36,6 +36,7 @@ impl Table {
             return Ok(key);
         }
         let before = self.detach(&key);
+        let action = if before.is_some() { ActionType::Modified } else { ActionType::Added };
         let known = before.as_ref().map(Entry::dirty);
         let buried = self.tombstones.get(&key).map(|it| it.dirty);
         let given = incoming.last_dirty_ts.unwrap_or_else(|| now.wall.millis());
@@ -68,7 +69,7 @@ impl Table {
             probed: before.and_then(|it| it.probed),
             doc: Arc::new(doc),
         };
-        self.finish(&key, entry, over, ActionType::Added, now);
+        self.finish(&key, entry, over, action, now);
         self.tombstones.remove(&key);
         self.outgoing.push((key.clone(), Respects::ALL));
         Ok(key)
@@ -167,7 +168,7 @@ impl Table {
         entry.version = entry.dirty() + 1;
         entry.doc = Arc::new(doc);
         let over = entry.override_status();
-        self.finish(key, entry, over, ActionType::Added, now);
+        self.finish(key, entry, over, ActionType::Modified, now);
         self.outgoing.push((key.clone(), Respects::CONTENT));
         Ok(Some(()))
     }

@@ -116,8 +116,8 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Note {
     at: Monotonic,
-    /// It was added within the window, whatever happened after.
-    added: bool,
+    /// It left within the window and came back.
+    back: bool,
     /// Its last document, when it is gone.
     gone: Option<Arc<Instance>>,
 }
@@ -134,17 +134,15 @@ impl Window {
         }
     }
 
-    pub(super) fn upsert(&mut self, key: Key, action: ActionType, at: Monotonic) {
-        let before = self.latest.get(&key);
-        let added =
-            action == ActionType::Added || before.is_some_and(|it| it.added || it.gone.is_some());
-        self.push(key, Note { at, added, gone: None });
+    pub(super) fn upsert(&mut self, key: Key, at: Monotonic) {
+        let back = self.latest.get(&key).is_some_and(|it| it.back || it.gone.is_some());
+        self.push(key, Note { at, back, gone: None });
     }
 
     pub(super) fn remove(&mut self, key: Key, doc: &Instance, at: Monotonic) {
         let mut doc = doc.clone();
         doc.action_type = Some(ActionType::Deleted);
-        self.push(key, Note { at, added: false, gone: Some(Arc::new(doc)) });
+        self.push(key, Note { at, back: false, gone: Some(Arc::new(doc)) });
     }
 
     fn push(&mut self, key: Key, note: Note) {
@@ -190,10 +188,11 @@ impl Window {
         for (key, note) in &self.latest {
             let Some(doc) = note.gone.as_ref().or_else(|| live(key)) else { continue };
             let doc = match doc.action_type {
-                // Added and then changed, within one window: whoever missed both must add it.
-                Some(ActionType::Modified) if note.added => {
+                // A client may still hold what left, and the JavaScript client does not replace an
+                // instance that is said to be added.
+                Some(ActionType::Added) if note.back => {
                     let mut doc = Instance::clone(doc);
-                    doc.action_type = Some(ActionType::Added);
+                    doc.action_type = Some(ActionType::Modified);
                     Arc::new(doc)
                 }
                 _ => Arc::clone(doc),

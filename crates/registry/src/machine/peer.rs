@@ -392,12 +392,10 @@ impl Table {
                     Origin::Tradewind => 0,
                 });
             }
-            let mut action = ActionType::Modified;
             if content == Ordering::Greater {
-                action = ActionType::Added;
                 entry.take_content(theirs);
             }
-            self.finish(key, entry, status, action, now);
+            self.finish(key, entry, status, ActionType::Modified, now);
         }
         if !ours_newer {
             return Verdict::Done;
@@ -411,7 +409,7 @@ impl Table {
         let Some(mut entry) = self.detach(key) else { return };
         entry.version = above.min(DIRTY_MAX).max(entry.dirty()) + 1;
         let over = entry.override_status();
-        self.finish(key, entry, over, ActionType::Added, now);
+        self.finish(key, entry, over, ActionType::Modified, now);
         self.outgoing.push((key.clone(), Respects::ALL));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tradewind_base::Monotonic;
-use tradewind_eureka::{ActionType, Instance, Status};
+use tradewind_eureka::{Instance, Status};
 
 use super::entry::{Entry, Phase};
 use super::history::{History, Window};
@@ -375,8 +375,7 @@ impl Table {
     pub(super) fn publish(&mut self, key: &Key, at: Monotonic) {
         let Some(entry) = self.entry(key) else { return };
         let doc = Arc::clone(&entry.doc);
-        let action = doc.action_type.unwrap_or(ActionType::Added);
-        self.window.upsert(key.clone(), action, at);
+        self.window.upsert(key.clone(), at);
         self.history.push(key.clone(), What::Upsert(doc));
     }
 

@@ -344,11 +344,27 @@ fn a_delta_has_each_instance_once_and_the_hash_of_its_own_revision() {
     assert_eq!(
         seen,
         [
-            ("a", Some(ActionType::Added), Status::OutOfService),
+            ("a", Some(ActionType::Modified), Status::OutOfService),
             ("b", Some(ActionType::Deleted), Status::Up),
         ]
     );
     assert_eq!((delta.hash_code.as_str(), delta.revision), ("OUT_OF_SERVICE_1_", 4));
+}
+
+#[test]
+fn only_what_nobody_can_hold_yet_is_added() {
+    let mut table = table();
+    let action = |table: &mut Table| {
+        let delta = table.delta(now(9)).unwrap();
+        delta.apps.first().unwrap().1.first().unwrap().action_type
+    };
+    table.register(instance("a", 90, 1), now(0)).unwrap();
+    assert_eq!(action(&mut table), Some(ActionType::Added));
+    table.register(instance("a", 90, 2), now(1)).unwrap();
+    assert_eq!(action(&mut table), Some(ActionType::Modified), "registered again");
+    table.cancel(&key("a"), now(2));
+    table.register(instance("a", 90, 3), now(3)).unwrap();
+    assert_eq!(action(&mut table), Some(ActionType::Modified), "left and came back");
 }
 
 #[test]

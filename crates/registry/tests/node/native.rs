@@ -278,3 +278,52 @@ async fn bad_input_names_the_field() {
     assert_eq!(odd.json()["errors"][0]["field"], "header:x-tradewind-instance");
     node.stop().await;
 }
+
+/// R1.2, R1.7: the native client and this node together. A process that is killed (its sockets
+/// close, nothing is cancelled) is gone from the other's list without anybody calling it.
+#[tokio::test]
+async fn native_clients_find_and_lose_each_other() {
+    use std::sync::Arc;
+    use tradewind_base::{SystemClock, Tasks};
+    use tradewind_discovery::{
+        Discovery, Instance, InstanceId, Registration, RegistryClientConfig, ServiceName, Status,
+    };
+    use tradewind_http::{Client, Target};
+
+    let (node, http) = node(|_| {}).await;
+    let config = || {
+        let url = Target::parse(&format!("http://{}", node.local_addr())).unwrap();
+        RegistryClientConfig::new(vec![url])
+    };
+    let service = ServiceName::parse("inventory").unwrap();
+    let (caller, callee) = (Tasks::new(), Tasks::new());
+    let clock = Arc::new(SystemClock::new());
+    let discovery =
+        Discovery::registry(config(), Client::standard(&caller), clock.clone(), &caller);
+    let view = discovery.view(&service);
+    discovery.ready(LIMIT).await.unwrap();
+    let instance = Instance {
+        id: InstanceId::parse("127.0.0.1:inventory:1").unwrap(),
+        service: service.clone(),
+        host: "127.0.0.1".into(),
+        port: closed_port().await,
+        secure: false,
+        status: Status::Up,
+        metadata: std::collections::BTreeMap::new(),
+    };
+    let client = Client::standard(&callee);
+    let registration = Registration::register(config(), client, instance, clock, &callee).await;
+    eventually("found", || async { view.load().instances.len() == 1 }).await;
+    eventually("its own stream is open", || async {
+        http.get("/tradewind/v1/status").await.json()["watchers"] == 2
+    })
+    .await;
+    // It dies: its tasks end without a good-bye.
+    callee.shutdown(LIMIT).await.unwrap();
+    let start = Instant::now();
+    eventually("lost", || async { view.load().instances.is_empty() }).await;
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    drop(registration);
+    caller.shutdown(LIMIT).await.unwrap();
+    node.stop().await;
+}
