@@ -226,7 +226,12 @@ fn limits(section: &mut Section<'_>, expiry_check: Duration) -> Limits {
     );
     let mut section = section.section("limits");
     Limits {
-        instances_max: section.get("instances", normal.instances_max, "most instances in all"),
+        instances_max: section.get_within(
+            "instances",
+            normal.instances_max,
+            &(1..=10_000_000),
+            "most instances in all",
+        ),
         instances_per_app_max: section.get(
             "instances_per_app",
             normal.instances_per_app_max,
@@ -244,7 +249,12 @@ fn limits(section: &mut Section<'_>, expiry_check: Duration) -> Limits {
                 "most bytes of one instance's metadata, and of its other texts",
             )
             .as_usize(),
-        lease_max: section.get("lease", normal.lease_max, "longest lease; longer wishes are cut"),
+        lease_max: section.get_within(
+            "lease",
+            normal.lease_max,
+            &(Duration::from_secs(1)..=Duration::from_secs(12 * 3600)),
+            "longest lease; longer wishes are cut",
+        ),
         history_max: section.get(
             "history",
             normal.history_max,

@@ -68,6 +68,8 @@ pub(crate) struct Link {
     /// The peer, once greeted.
     kind: Origin,
     epoch: String,
+    /// Whether it knows every living instance, as it says itself.
+    warm: bool,
     rng: Rng,
 }
 
@@ -81,6 +83,8 @@ enum Greeted {
 struct PeerStatus {
     node: String,
     epoch: String,
+    #[serde(default)]
+    warm: bool,
 }
 
 impl Link {
@@ -92,7 +96,7 @@ impl Link {
     ) -> Self {
         let rng = Rng::from_entropy();
         let (kind, epoch) = (Origin::Tradewind, String::new());
-        Self { registry, peer, client, authorization, kind, epoch, rng }
+        Self { registry, peer, client, authorization, kind, epoch, warm: false, rng }
     }
 
     /// Runs until told to end.
@@ -137,7 +141,11 @@ impl Link {
         if let Err(error) = self.exchange().await {
             return error;
         }
-        self.registry.change(|table, _| table.set_synced());
+        // Two nodes that start together have nothing to give each other: what they lack is not
+        // known to be gone.
+        if self.warm {
+            self.registry.change(|table, _| table.set_synced());
+        }
         self.peer.first.send_replace(First::Synced);
         *pause = PAUSE_MIN;
         loop {
@@ -167,7 +175,12 @@ impl Link {
                 break;
             }
         }
-        self.exchange().await
+        match self.kind {
+            Origin::Tradewind => self.exchange().await,
+            // Its list does not say how old its leases are: taking it again and again would keep
+            // alive what is dead.
+            Origin::Stock => Ok(()),
+        }
     }
 
     // === greeting ===
@@ -178,7 +191,10 @@ impl Link {
         let body = whole(answer).await?;
         let told = serde_json::from_slice::<PeerStatus>(&body).ok();
         let (kind, node, epoch) = match (status, told) {
-            (StatusCode::OK, Some(told)) => (Origin::Tradewind, told.node, told.epoch),
+            (StatusCode::OK, Some(told)) => {
+                self.warm = told.warm;
+                (Origin::Tradewind, told.node, told.epoch)
+            }
             // A stock server does not know the path; Spring's may show a page instead.
             (StatusCode::NOT_FOUND | StatusCode::OK, _) => {
                 (Origin::Stock, String::new(), String::new())
@@ -242,7 +258,7 @@ impl Link {
     }
 
     /// A stock server gives what it has; what it lacks it asks for when it sees heartbeats.
-    async fn fetch_all(&self) -> Result<(), LinkError> {
+    async fn fetch_all(&mut self) -> Result<(), LinkError> {
         let path = format!("{}/apps/", self.peer.url.prefix);
         let answer = self.ask(Method::GET, &path, Bytes::new(), &[]).await?;
         match answer.status() {
@@ -259,6 +275,7 @@ impl Link {
                 self.registry.change(|table, now| table.merge(&replica, Origin::Stock, now));
             }
         }
+        self.warm = true;
         Ok(())
     }
 

@@ -160,7 +160,7 @@ async fn a_healed_partition_converges() {
 /// R1.1: what a node loses by a restart, its peer gives back before it is ready.
 #[tokio::test]
 async fn a_node_that_starts_is_filled_by_its_peer() {
-    let (old, http) = crate::support::node(|_| {}).await;
+    let (old, http) = crate::support::node(|config| config.limits.warm_up = Duration::ZERO).await;
     for n in 0..450 {
         http.registered(&instance("orders", &format!("i{n}"), 80, 90)).await;
     }
@@ -176,6 +176,41 @@ async fn a_node_that_starts_is_filled_by_its_peer() {
     assert_eq!(new.get("/tradewind/v1/status").await.json()["warm"], true);
     node.stop().await;
     old.stop().await;
+}
+
+/// Two nodes that start together know nothing; an empty list of theirs must not wipe a client's.
+#[tokio::test]
+async fn nodes_that_start_together_are_not_warm_by_each_other() {
+    let members = estate(2, |config| config.limits.warm_up = Duration::from_secs(3600)).await;
+    for member in &members {
+        let status = member.http.get("/tradewind/v1/status").await.json();
+        assert_eq!(status["warm"], false, "{status}");
+        assert_eq!(member.http.get("/health/ready").await.status, 200);
+    }
+    stop(members).await;
+}
+
+/// R1.7: the probe of one node takes a dead instance out of all of them.
+#[tokio::test]
+async fn a_refused_probe_counts_for_all_nodes() {
+    let members = estate(2, |_| {}).await;
+    let (a, b) = (&members[0].http, &members[1].http);
+    let dead = TcpListener::bind(local()).await.unwrap().local_addr().unwrap().port();
+    a.registered(&instance("orders", "x", dead, 90)).await;
+    eventually("replicated", || async { b.has("orders", "x").await }).await;
+    let report = json!({"service": "orders", "id": "x", "reason": "refused"}).to_string();
+    let json = b.with("content-type", "application/json");
+    assert_eq!(json.send("POST", "/tradewind/v1/suspicions", report).await.status, 202);
+    for http in [a, b] {
+        eventually("gone", || async { !http.has("orders", "x").await }).await;
+    }
+    // It lives after all, and says so: it is back, on both.
+    assert_eq!(a.put("/eureka/apps/ORDERS/x").await, 404);
+    a.registered(&instance("orders", "x", dead, 90)).await;
+    for http in [a, b] {
+        eventually("back", || async { http.has("orders", "x").await }).await;
+    }
+    stop(members).await;
 }
 
 #[tokio::test]
