@@ -9,7 +9,7 @@ use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
 use tradewind_base::identity::USER_HEADER;
-use tradewind_base::{Rng, TraceContext};
+use tradewind_base::{Rng, TraceContext, seal};
 
 use super::body::{DownBody, UpBody, Upload};
 use super::forward::{self, Way};
@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::record::{Opening, Record};
 use super::refuse::{self, Refused};
 use super::tunnel;
-use crate::machine::auth::{self, Asker, Credentials};
+use crate::machine::auth::{self, Asker, Credentials, Denial};
 use crate::machine::framing::{Facts, fingerprint};
 use crate::machine::head::Head;
 use crate::machine::headers::{self, Origin, RequestRules, ResponseRules};
@@ -160,7 +160,7 @@ impl Worker {
         set(&mut fields, TRACE_HEADER, &trace.to_string());
         let total = gate.upstream.total_timeout;
         set(&mut fields, DEADLINE_HEADER, &total.as_millis().to_string());
-        self.write_user(&mut fields, &asker);
+        self.write_user(&mut fields, &asker)?;
         fields.append(VIA, HeaderValue::from_static(headers::VIA));
         if facts.upgrade {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -201,12 +201,16 @@ impl Worker {
     }
 
     /// Vouches for the user, no longer than its token is good.
-    fn write_user(&self, fields: &mut HeaderMap, asker: &Asker) {
-        let Asker::User(user, token_end) = asker else { return };
+    fn write_user(&self, fields: &mut HeaderMap, asker: &Asker) -> Result<(), Refused> {
+        let Asker::User(user, token_end) = asker else { return Ok(()) };
         let end = (self.gate.clock.now() + USER_LIFE).min(*token_end);
-        // A user is strings only: sealing has nothing to fail on.
-        if let Ok(sealed) = user.seal(&self.gate.seal, end) {
-            set(fields, USER_HEADER, &sealed);
+        match user.seal(&self.gate.seal, end) {
+            Ok(sealed) if sealed.len() <= seal::LEN_MAX => {
+                set(fields, USER_HEADER, &sealed);
+                Ok(())
+            }
+            // Services would refuse it as malformed: better said here.
+            _ => Err(refuse::denial(Denial::Invalid("the user does not fit into a header"))),
         }
     }
 

@@ -1,5 +1,7 @@
 //! GATE-1: one request in is one request out, or the connection ends.
 
+use tradewind_base::Rng;
+
 use super::rig::Rig;
 
 const SMUGGLED: &str = "GET /order/smuggled HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -180,6 +182,71 @@ async fn requests_in_one_segment_are_as_many_behind_the_gateway() {
         assert_eq!(bodies, ["a", "GET /order/in-body HTTP/1.1\r\nHost: a\r\n\r\n", "hello", "a"]);
         assert_eq!(rig.backend().recorded.targets(), ["/1", "/echo", "/echo", "/4"]);
     }
+    rig.stop().await;
+}
+
+const SEEDS: [&str; 4] = [
+    "POST /order/echo HTTP/1.1\r\nHost: shop\r\nContent-Length: 11\r\n\r\nhello world",
+    "POST /order/echo HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nx: y\r\n\r\n",
+    "GET /order/x?a=b HTTP/1.1\r\nHost: shop\r\nConnection: keep-alive, x\r\nX: y\r\n\r\n",
+    "PUT /order/echo HTTP/1.0\r\nHost: shop\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
+];
+
+/// A few bytes of good requests changed by chance.
+fn damaged(rng: &mut Rng) -> Vec<u8> {
+    const BYTES: &[u8] = b"\r\n\t :;,0159afx/%\0\x0b\x7f\xff\"#?";
+    let mut text = Vec::new();
+    for _ in 0..=rng.below(2) {
+        text.extend_from_slice(SEEDS[rng.below(SEEDS.len())].as_bytes());
+    }
+    for _ in 0..=rng.below(3) {
+        let (at, byte) = (rng.below(text.len()), BYTES[rng.below(BYTES.len())]);
+        match rng.below(4) {
+            0 => text[at] = byte,
+            1 => text.insert(at, byte),
+            2 => drop(text.remove(at)),
+            _ => {
+                let from = rng.below(text.len());
+                let piece = text[from..text.len().min(from + 24)].to_vec();
+                text.splice(at..at, piece);
+            }
+        }
+    }
+    text
+}
+
+/// GATE-1 by chance: every request the service read to its end was answered to the client as one.
+#[tokio::test]
+async fn damaged_requests_are_as_many_on_both_sides() {
+    let quick = std::time::Duration::from_millis(150);
+    let rig = Rig::with(1, |it| {
+        it.client.head_timeout = quick;
+        it.client.body_timeout = quick;
+        it.client.idle_timeout = quick;
+    })
+    .await;
+    let served = async |seed: u64| {
+        let text = damaged(&mut Rng::seeded(seed));
+        let mut client = rig.client().await;
+        client.send(&text).await;
+        let mut count = 0;
+        while let Some(answer) = client.answer().await {
+            match answer.status {
+                200 => count += 1,
+                400..=431 | 501 | 505 => drop(answer.problem()),
+                other => panic!("{other} to seed {seed}: {:?}", String::from_utf8_lossy(&text)),
+            }
+        }
+        count
+    };
+    let mut answered = 0;
+    for block in 0..20_u64 {
+        let asks = (0..32).map(|at| served(block * 32 + at));
+        answered += futures_util::future::join_all(asks).await.iter().sum::<usize>();
+        let recorded = rig.backend().recorded.requests.lock().unwrap().len();
+        assert_eq!(answered, recorded, "in the seeds from {}", block * 32);
+    }
+    assert!(100 < answered, "the damage leaves enough requests whole: {answered}");
     rig.stop().await;
 }
 

@@ -188,6 +188,7 @@ async fn every_bad_token_gets_the_same_answer_and_reaches_no_service() {
         ("HS256 with the Ed25519 key", confused(&good, "ed")),
         ("HS256 with the RSA key", confused(&rsa, "rsa")),
         ("another algorithm for the key", format!("{}.{}", unsigned("RS256", "ed"), parts[2])),
+        ("too much user", good.sign(&with(&json!({"roles": vec!["r".repeat(64); 64]})))),
         ("two parts", format!("{}.{}", parts[0], parts[1])),
         ("nonsense", "x".to_owned()),
         ("huge", format!("{}.b.c", "a".repeat(10_000))),
