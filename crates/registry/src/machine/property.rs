@@ -211,7 +211,7 @@ enum Event {
     Override {
         client: u8,
         node: usize,
-        on: bool,
+        to: Option<Status>,
     },
     Flush {
         from: usize,
@@ -234,8 +234,8 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         3 => (client.clone(), node.clone()).prop_map(|(client, node)| Event::Beat { client, node }),
         1 => client.clone().prop_map(|client| Event::Cancel { client }),
-        1 => (client, node.clone(), any::<bool>())
-            .prop_map(|(client, node, on)| Event::Override { client, node, on }),
+        1 => (client, node.clone(), prop::option::of(prop_oneof![Just(Status::OutOfService), Just(Status::Down)]))
+            .prop_map(|(client, node, to)| Event::Override { client, node, to }),
         4 => (node.clone(), node, prop::collection::vec(fate, 5))
             .prop_map(|(from, to, fates)| Event::Flush { from, to, fates }),
         2 => Just(Event::Wait),
@@ -375,13 +375,12 @@ impl Estate {
                     self.collect(home);
                 }
             }
-            Event::Override { client, node, on } => {
-                let id = key(&client.to_string());
-                if *on {
-                    self.tables[*node].set_override(&id, Status::OutOfService, None, now(self.at));
-                } else {
-                    self.tables[*node].delete_override(&id, None, None, now(self.at));
-                }
+            Event::Override { client, node, to } => {
+                let (id, at) = (key(&client.to_string()), now(self.at));
+                match to {
+                    Some(status) => self.tables[*node].set_override(&id, *status, None, at),
+                    None => self.tables[*node].delete_override(&id, None, None, at),
+                };
                 self.collect(*node);
             }
             Event::Flush { from, to, fates } if from != to => self.flush(*from, *to, fates),

@@ -553,3 +553,36 @@ fn the_table_is_warm_after_its_time_or_a_sync() {
     table.set_synced();
     assert!(table.warm(now(0)));
 }
+
+/// One exchange in one direction is enough for both sides: copies, cancels and what is wanted.
+#[test]
+fn a_full_exchange_tells_both_sides() {
+    let (mut a, mut b) = (table(), table());
+    for id in ["cancelled-there", "cancelled-here", "both"] {
+        a.register(instance(id, 90, 100), now(0)).unwrap();
+        b.merge(&replica(&a, id, 0), Origin::Tradewind, now(0));
+    }
+    b.cancel(&key("cancelled-there"), now(1000));
+    a.cancel(&key("cancelled-here"), now(1000));
+    b.register(instance("only-there", 90, 1), now(1000)).unwrap();
+    a.register(instance("only-here", 90, 1), now(1000)).unwrap();
+    let (mut after, mut wanted, mut pages) = (None, Vec::new(), 0);
+    loop {
+        let digest = a.digest(after, 2, now(2000));
+        let reply = b.answer(&digest, 1, now(2000));
+        wanted.extend(a.take_answer(&reply, now(2000)));
+        pages += 1;
+        match reply.upto.or(digest.upto) {
+            Some(upto) => after = Some(upto),
+            None => break,
+        }
+    }
+    assert!(1 < pages);
+    let ids = |table: &Table| {
+        let all = table.app("ORDERS").unwrap();
+        all.iter().map(|it| it.effective_id().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&a), ["both", "only-here", "only-there"]);
+    assert_eq!(ids(&b), ["both", "only-there"]);
+    assert_eq!(wanted, [key("only-here")]);
+}
