@@ -12,6 +12,7 @@ use tradewind_base::Tasks;
 use tradewind_discovery::{Discovery, RegistryClientConfig};
 use tradewind_http::{Client, Connect, Target, TargetError, TcpConnect};
 use tradewind_service::edge::{self, Server, Serving};
+use tradewind_service::telemetry::Metrics;
 use tradewind_service::{AdminToken, Health, Shared, Stop};
 use tradewind_sql::DatabaseUrl;
 
@@ -108,6 +109,9 @@ impl Gateway {
         client: Client,
         connector: Arc<dyn Connect>,
     ) -> Result<Self, RunError> {
+        // First of all: what is counted before there is a recorder is lost, and handles made
+        // before it stay dead.
+        let _metrics = Metrics::of_process();
         let listeners = worker::bind(config.bind, config.workers)
             .map_err(|source| RunError::Bind { address: config.bind, source })?;
         let local = listeners.first().map_or(Ok(config.bind), std::net::TcpListener::local_addr);
@@ -150,6 +154,8 @@ impl Gateway {
         let admin = Admin { store: Arc::clone(&store), gate: Arc::clone(&gate), token };
         let (keys, clock) = (Some(shared.keys.clone()), Arc::clone(&shared.clock));
         let router = admin::router(admin);
+        let known = discovery.clone();
+        let server = server.page("/discovery", move || serde_json::json!(known.overview()));
         let serving = server.serve("gateway", router, health.clone(), keys, clock, &tasks);
         let threads = worker::start(&gate, listeners).map_err(RunError::Worker)?;
         tracing::info!(addr = %local, admin = %serving.local_addr(), "listening");

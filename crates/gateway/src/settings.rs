@@ -8,7 +8,7 @@ use tradewind_service::config::{ByteSize, Reader, Section};
 use tradewind_service::edge::EdgeConfig;
 use tradewind_sql::DatabaseUrl;
 
-use crate::machine::auth::Expectations;
+use crate::machine::auth::{Expectations, LEEWAY_SECONDS};
 use crate::machine::framing;
 use crate::machine::headers::Cidr;
 use crate::machine::route::RouteRow;
@@ -123,6 +123,7 @@ impl Config {
             tokens: Expectations {
                 issuer: "tradewind".to_owned(),
                 audience: Some("shop".to_owned()),
+                leeway_seconds: LEEWAY_SECONDS,
             },
             trusted_proxies: Vec::new(),
             access_log: None,
@@ -200,6 +201,13 @@ impl Config {
             "what `aud` of a token must name; empty: not looked at",
         );
         self.tokens.audience = Some(audience).filter(|it| !it.is_empty());
+        let leeway = section.get_within(
+            "leeway",
+            seconds(u64::try_from(LEEWAY_SECONDS).unwrap_or(0)),
+            &(seconds(0)..=seconds(300)),
+            "how far the clocks of issuer and gateway may be apart",
+        );
+        self.tokens.leeway_seconds = i64::try_from(leeway.as_secs()).unwrap_or(LEEWAY_SECONDS);
     }
 }
 

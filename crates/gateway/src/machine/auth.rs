@@ -20,7 +20,7 @@ use tradewind_base::identity::User;
 use super::head::Head;
 use super::route::AuthPolicy;
 
-/// How far clocks may differ, in seconds.
+/// How far clocks may differ unless it is set otherwise, in seconds.
 pub const LEEWAY_SECONDS: i64 = 30;
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -113,6 +113,8 @@ pub struct Expectations {
     pub issuer: String,
     /// `aud` must name this; `None` when it is not looked at.
     pub audience: Option<String>,
+    /// How far the issuer's clock and ours may be apart, in seconds.
+    pub leeway_seconds: i64,
 }
 
 /// Who asks.
@@ -165,12 +167,12 @@ pub fn decide<'h>(
 }
 
 fn accept(claims: Claims, wanted: &Expectations, now: Timestamp) -> Result<Asker, &'static str> {
-    let now = now.seconds();
+    let (now, leeway) = (now.seconds(), wanted.leeway_seconds);
     let end = claims.exp.ok_or("no exp")?;
-    if end.saturating_add(LEEWAY_SECONDS) <= now {
+    if end.saturating_add(leeway) <= now {
         return Err("expired");
     }
-    if claims.nbf.is_some_and(|it| now.saturating_add(LEEWAY_SECONDS) < it) {
+    if claims.nbf.is_some_and(|it| now.saturating_add(leeway) < it) {
         return Err("not valid yet");
     }
     if claims.iss.as_deref() != Some(&wanted.issuer) {
@@ -184,7 +186,7 @@ fn accept(claims: Claims, wanted: &Expectations, now: Timestamp) -> Result<Asker
     if 64 < claims.roles.len() || claims.roles.iter().any(|it| 64 < it.len()) {
         return Err("too many roles");
     }
-    let end = Timestamp::from_millis(end.saturating_add(LEEWAY_SECONDS).saturating_mul(1000));
+    let end = Timestamp::from_millis(end.saturating_add(leeway).saturating_mul(1000));
     Ok(Asker::User(User { id, name, roles: claims.roles }, end))
 }
 
@@ -229,7 +231,11 @@ mod tests {
     use super::*;
 
     fn wanted() -> Expectations {
-        Expectations { issuer: "tradewind".into(), audience: Some("shop".into()) }
+        Expectations {
+            issuer: "tradewind".into(),
+            audience: Some("shop".into()),
+            leeway_seconds: LEEWAY_SECONDS,
+        }
     }
 
     fn claims() -> Claims {
