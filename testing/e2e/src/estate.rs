@@ -184,8 +184,8 @@ impl Estate {
     /// When the token file is not there.
     #[must_use]
     pub fn admin(&self) -> Client {
-        let token = std::fs::read_to_string(self.data().join("gateway-admin.token"))
-            .expect("the admin token");
+        let token =
+            std::fs::read_to_string(self.data().join("admin.token")).expect("the admin token");
         Client::new(format!("127.0.0.1:{}", self.ports.admin)).bearer(token.trim())
     }
 

@@ -9,7 +9,8 @@ use tradewind_e2e::{Estate, Process, descriptors, eventually, resident_bytes, wa
 
 const CLIENTS: usize = 200;
 const WARM_UP: Duration = Duration::from_secs(10);
-const RUN: Duration = Duration::from_secs(30);
+/// How long the crowd stays, in seconds; `TRADEWIND_CROWD_SECONDS` is for those who want to know.
+const RUN_SECONDS: u64 = 30;
 /// Allocators keep pages; growth beyond this share and size after equal load is a leak.
 const GROWTH_SHARE_MAX: f64 = 1.25;
 const GROWTH_BYTES_MIN: u64 = 16 * 1024 * 1024;
@@ -17,6 +18,12 @@ const GROWTH_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const DESCRIPTORS_SLACK: usize = 16;
 /// Kept-alive connections between two servers, which stay open on purpose.
 const POOL: usize = 64;
+
+fn run() -> Duration {
+    let seconds = std::env::var("TRADEWIND_CROWD_SECONDS").ok();
+    let seconds = seconds.map_or(RUN_SECONDS, |it| it.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds)
+}
 
 async fn crowd(estate: &Estate, token: &str, span: Duration) -> usize {
     let end = Instant::now() + span;
@@ -64,7 +71,7 @@ async fn a_crowd_gets_answers_and_leaves_no_trace() {
     // The first crowd makes pools, caches and arenas as large as they get.
     crowd(&estate, &token, WARM_UP).await;
     let before = sizes(&estate.processes());
-    let answered = crowd(&estate, &token, RUN).await;
+    let answered = crowd(&estate, &token, run()).await;
     assert!(CLIENTS * 2 < answered, "only {answered} answers");
 
     let idle_descriptors = |name: &str| idle.iter().find(|it| it.0 == name).map_or(0, |it| it.2);
