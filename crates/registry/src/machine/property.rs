@@ -189,6 +189,8 @@ enum Fate {
     Twice,
     /// It comes, but the answer is lost.
     Deaf,
+    /// It comes some time later, after what was sent after it, and nobody waits for the answer.
+    Late,
 }
 
 #[derive(Clone, Debug)]
@@ -218,6 +220,8 @@ enum Event {
         to: usize,
         fates: Vec<Fate>,
     },
+    /// What is late arrives, the last first.
+    Arrive,
     Wait,
 }
 
@@ -226,8 +230,13 @@ const CLIENTS: u8 = 5;
 
 fn event() -> impl Strategy<Value = Event> {
     let (client, node) = (0..CLIENTS, 0..NODES);
-    let fate =
-        prop_oneof![Just(Fate::Deliver), Just(Fate::Lose), Just(Fate::Twice), Just(Fate::Deaf)];
+    let fate = prop_oneof![
+        Just(Fate::Deliver),
+        Just(Fate::Lose),
+        Just(Fate::Twice),
+        Just(Fate::Deaf),
+        Just(Fate::Late)
+    ];
     prop_oneof![
         2 => (client.clone(), node.clone(), 0..4_u8, 0..200_i64).prop_map(|(client, node, address, clock)| {
             Event::Register { client, node, address, clock }
@@ -238,6 +247,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(client, node, to)| Event::Override { client, node, to }),
         4 => (node.clone(), node, prop::collection::vec(fate, 5))
             .prop_map(|(from, to, fates)| Event::Flush { from, to, fates }),
+        1 => Just(Event::Arrive),
         2 => Just(Event::Wait),
     ]
 }
@@ -249,6 +259,11 @@ struct Estate {
     /// What each client last registered, and where it is at home; `None` when it left.
     clients: BTreeMap<u8, Option<(Instance, usize)>>,
     at: u64,
+    /// The latest timestamp of each client, and whether its clock ever stepped back. One that
+    /// steps back, registers at a node that is cut off and then returns to another that knows it
+    /// by a larger timestamp is taken for what that node knows, as with a stock server.
+    clocks: BTreeMap<u8, (i64, bool)>,
+    late: Vec<(usize, Key, Item)>,
 }
 
 impl Estate {
@@ -259,6 +274,8 @@ impl Estate {
             queues: (0..NODES).map(|_| queues()).collect(),
             clients: BTreeMap::new(),
             at: 0,
+            clocks: BTreeMap::new(),
+            late: Vec::new(),
         }
     }
 
@@ -304,6 +321,10 @@ impl Estate {
             let fate = fates.get(n % fates.len().max(1)).copied().unwrap_or(Fate::Deliver);
             for item in self.tables[from].items(&key, respects, Origin::Tradewind, self.now()) {
                 let replies = match fate {
+                    Fate::Late => {
+                        self.late.push((to, key.clone(), item.clone()));
+                        0
+                    }
                     Fate::Lose => 0,
                     Fate::Deliver | Fate::Deaf => 1,
                     Fate::Twice => 2,
@@ -321,6 +342,12 @@ impl Estate {
                     }
                 }
             }
+        }
+    }
+
+    fn arrive(&mut self) {
+        while let Some((to, key, item)) = self.late.pop() {
+            self.deliver(&key, &item, to);
         }
     }
 
@@ -363,6 +390,11 @@ impl Estate {
     fn happen(&mut self, event: &Event) {
         match event {
             Event::Register { client, node, address, clock } => {
+                // A client does one thing after the other.
+                self.at += 1;
+                let (latest, stepped) = self.clocks.get(client).copied().unwrap_or((-1, false));
+                let stepped = stepped || *clock <= latest;
+                self.clocks.insert(*client, (latest.max(*clock), stepped));
                 let doc = doc(*client, *address, *clock, 3);
                 self.tables[*node].register(doc.clone(), now(self.at)).unwrap();
                 self.clients.insert(*client, Some((doc, *node)));
@@ -385,6 +417,7 @@ impl Estate {
             }
             Event::Flush { from, to, fates } if from != to => self.flush(*from, *to, fates),
             Event::Flush { .. } => {}
+            Event::Arrive => self.arrive(),
             Event::Wait => {
                 for _ in 0..5 {
                     self.tick();
@@ -395,6 +428,7 @@ impl Estate {
 
     /// The network is good from here on: heartbeats go on where the clients are at home.
     fn heal(&mut self) {
+        self.arrive();
         for round in 0..60 {
             self.tick();
             if round % 10 == 0 {
@@ -448,7 +482,12 @@ proptest! {
             let held = first.get(&key(&client.to_string()));
             match state {
                 None => prop_assert!(held.is_none(), "client {} left", client),
-                Some(_) => prop_assert!(held.is_some(), "client {} heartbeats", client),
+                Some((doc, _)) => {
+                    prop_assert!(held.is_some(), "client {} heartbeats", client);
+                    let address = held.map(|it| &it.ip_addr);
+                    let known = estate.clocks[client].1 || address == Some(&doc.ip_addr);
+                    prop_assert!(known, "client {} moved to {}", client, doc.ip_addr);
+                }
             }
         }
     }
