@@ -17,7 +17,7 @@
 //! A `Connection` field that names a field the gateway or a service relies on is an attack (the
 //! next hop would drop what the gateway wrote): the request is refused.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use super::head::{Head, list};
 

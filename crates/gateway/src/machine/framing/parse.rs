@@ -153,7 +153,7 @@ fn is_host(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let (host, port) = match text.strip_prefix('[').and_then(|it| it.split_once(']')) {
         Some((inner, rest)) => {
-            if inner.parse::<std::net::Ipv6Addr>().is_err() {
+            if inner.parse::<core::net::Ipv6Addr>().is_err() {
                 return false;
             }
             match rest.strip_prefix(':') {
