@@ -4,6 +4,6 @@ mod keys;
 mod shared;
 mod stop;
 
-pub use keys::{AdminToken, Keys, KeysError};
+pub use keys::{AdminToken, Keys, KeysError, private_folder};
 pub use shared::{Shared, SharedConfig};
 pub use stop::Stop;

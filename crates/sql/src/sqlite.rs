@@ -8,6 +8,7 @@ mod statement;
 mod turn;
 mod writer;
 
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,16 +53,24 @@ pub(crate) fn start(
     Ok(())
 }
 
-/// Creates the file and its folder if needed, and finds its one true path: two names of one file
-/// must lead to one turn file.
+/// Creates the file and its folder if needed, both for their owner alone, and finds its one true
+/// path: two names of one file must lead to one turn file. What SQLite puts beside the file (log,
+/// index of the log) gets the mode of the file.
 fn prepare_file(path: &Path) -> Result<PathBuf, OpenError> {
     let failed = |source| file_error(path, source);
     if let Some(folder) = path.parent().filter(|it| !it.as_os_str().is_empty()) {
         create_folder(folder).map_err(failed)?;
     }
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
+    let file = private_file().open(path).map_err(failed)?;
     drop(file);
     path.canonicalize().map_err(failed)
+}
+
+/// How files are opened that nobody else is to read, write or lock.
+fn private_file() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    options
 }
 
 /// Creates a folder and makes its name durable: a power failure must not take away the folder of
@@ -75,7 +84,7 @@ fn create_folder(folder: &Path) -> std::io::Result<()> {
         _ => Path::new("."),
     };
     create_folder(parent)?;
-    match std::fs::create_dir(folder) {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         // Another process was faster.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         other => other?,

@@ -3,9 +3,11 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use tradewind_service::lifecycle::private_folder;
 
 use super::plan::ChildPlan;
 
@@ -20,7 +22,8 @@ pub(super) struct Claim {
 /// # Errors
 /// When another `up` holds it or it cannot be written.
 pub(super) fn folder(data: &Path) -> anyhow::Result<Claim> {
-    std::fs::create_dir_all(data.join("logs"))
+    // Databases, keys and logs are nobody else's to read.
+    private_folder(&data.join("logs"))
         .with_context(|| format!("cannot create the data folder {}", data.display()))?;
     let path = data.join("up.lock");
     let mut lock = File::options()
@@ -28,6 +31,8 @@ pub(super) fn folder(data: &Path) -> anyhow::Result<Claim> {
         .truncate(false)
         .read(true)
         .write(true)
+        // Who can open it can hold it, and keep us from starting.
+        .mode(0o600)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     match lock.try_lock() {
@@ -52,13 +57,13 @@ pub(super) fn folder(data: &Path) -> anyhow::Result<Claim> {
     Ok(Claim { _lock: lock })
 }
 
-/// Checks that every address of the plan is free; names all that are not.
+/// Checks that every address of the plan is known and free; names all that are not.
 ///
 /// The probe binds without `SO_REUSEPORT`, so that a gateway that shares its port among its own
 /// workers does not share it with a stranger.
 ///
 /// # Errors
-/// When an address is taken or named twice.
+/// When an address is taken, named twice or has no port.
 pub(super) fn ports(children: &[ChildPlan]) -> anyhow::Result<()> {
     let mut taken = Vec::new();
     let mut seen: Vec<(SocketAddr, &str)> = Vec::new();
@@ -69,7 +74,12 @@ pub(super) fn ports(children: &[ChildPlan]) -> anyhow::Result<()> {
                 continue;
             }
             seen.push((port.address, port.key));
-            if let Err(error) = TcpListener::bind(port.address) {
+            if port.address.port() == 0 {
+                taken.push(format!(
+                    "{} for {} is any port, and nobody would know which; name one with --set {}=ADDRESS",
+                    port.address, child.name, port.key
+                ));
+            } else if let Err(error) = TcpListener::bind(port.address) {
                 taken.push(format!(
                     "{} for {} cannot be used ({error}); move it with --set {}=ADDRESS",
                     port.address, child.name, port.key
@@ -85,6 +95,8 @@ pub(super) fn ports(children: &[ChildPlan]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::up::plan::Port;
 
@@ -102,6 +114,22 @@ mod tests {
         assert!(error.contains("--data"), "{error}");
         drop(claim);
         folder(data.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_is_nobody_elses_to_read() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("data");
+        let _claim = folder(&data).unwrap();
+        let mode =
+            |name: &str| std::fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("logs"), mode("up.lock")), (0o700, 0o700, 0o600));
+    }
+
+    #[test]
+    fn any_port_is_no_port() {
+        let error = ports(&[child("127.0.0.1:0".parse().unwrap())]).unwrap_err().to_string();
+        assert!(error.contains("--set registry.bind="), "{error}");
     }
 
     #[test]

@@ -154,12 +154,18 @@ impl std::fmt::Debug for AdminToken {
     }
 }
 
+/// Makes a folder that only its owner can look into, with those above it. One that is there stays
+/// as it is: whom to let in is then its owner's decision.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 fn load_or_create(folder: &Path, path: &Path) -> Result<String, KeysError> {
     let failed = |source| KeysError::File { path: path.to_owned(), source };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    private_folder(folder)
         .map_err(|source| KeysError::Folder { path: folder.to_owned(), source })?;
     match load(path) {
         Err(KeysError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

@@ -82,7 +82,7 @@ impl SharedConfig {
 }
 
 impl Shared {
-    /// Makes the data folder, loads or creates the secret and starts the clock.
+    /// Makes the data folder, for its owner alone, loads or creates the secret and starts the clock.
     ///
     /// # Errors
     /// When the folder or the secret cannot be made or read, or the secret is readable by others.
@@ -113,6 +113,8 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::config::Sources;
 
@@ -150,6 +152,8 @@ mod tests {
         assert!(!data.exists(), "reading touches nothing");
         let shared = Shared::open(config).unwrap();
         assert!(data.join("secret").exists());
+        let mode = std::fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "nobody else looks into it");
         assert!(
             !format!("{shared:?}").contains(&std::fs::read_to_string(data.join("secret")).unwrap())
         );

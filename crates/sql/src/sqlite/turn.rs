@@ -12,7 +12,7 @@
 //! turn stops the others' writes until it goes on, as any lock would; their queues fill and they
 //! answer Busy.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +36,7 @@ impl Turn {
             path.push(suffix);
             let path = PathBuf::from(path);
             // The files stay: deleting a lock file while somebody waits on it makes two locks.
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .map_err(|source| super::file_error(&path, source))
+            super::private_file().open(&path).map_err(|source| super::file_error(&path, source))
         };
         Ok(Self { next: open("-next")?, turn: open("-turn")? })
     }

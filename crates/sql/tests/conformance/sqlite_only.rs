@@ -37,6 +37,27 @@ async fn the_log_is_emptied_beside_the_writer_and_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_is_nobody_elses_to_read_or_lock() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("deep/data");
+    let url = DatabaseUrl::sqlite(&folder.join("it.db"));
+    let database = Database::open(&url, Options::default(), "test", ITEMS).unwrap();
+    insert(&database, 0, 0).await.unwrap();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(folder.parent().unwrap()), mode(&folder)), (0o700, 0o700));
+    let mut modes: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|it| it.unwrap())
+        .map(|it| (it.file_name().into_string().unwrap(), mode(&it.path())))
+        .collect();
+    modes.sort_unstable();
+    let names = ["it.db", "it.db-next", "it.db-shm", "it.db-turn", "it.db-wal"];
+    assert_eq!(modes, names.map(|it| (it.to_owned(), 0o600)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_read_does_not_stop_the_writer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it.db");

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::Ed25519KeyPair;
+use tradewind::service::lifecycle::private_folder;
 
 /// The longest key file that is read, in bytes; an Ed25519 key in PKCS#8 has under 100.
 const LEN_MAX: u64 = 4096;
@@ -84,7 +85,7 @@ fn create(path: &Path) -> Result<(), KeyFileError> {
     let key =
         Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyFileError::Generate)?;
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed("create the folder of", path))?;
+        private_folder(folder).map_err(failed("create the folder of", path))?;
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
