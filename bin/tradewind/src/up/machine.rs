@@ -3,7 +3,7 @@
 //! | state | event | next state | what to do |
 //! |---|---|---|---|
 //! | any but `Stopped` | stop | `Stopped` | end the process |
-//! | `Running` | exited, misconfigured | `Failed` | report, end everything |
+//! | `Running` | exited, it never was ready and is misconfigured | `Failed` | report, end everything |
 //! | `Running` | exited, it never was ready and has failed as often as allowed | `Failed` | report, end everything |
 //! | `Running` | exited | `Waiting` until now + backoff | report |
 //! | `Waiting` | its time has come | `Running` | start the process |
@@ -12,7 +12,8 @@
 //! Invariants:
 //! - SUP-1: the backoff doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`] and starts anew after a
 //!   run that lasted [`STABLE`].
-//! - SUP-2: a child that was ready once is never given up.
+//! - SUP-2: a child that was ready once is never given up: a mistake that is made in the
+//!   configuration later must not end the others.
 //! - SUP-3: nothing is started after a stop.
 
 use std::time::Duration;
@@ -27,6 +28,12 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub(super) const STABLE: Duration = Duration::from_secs(30);
 /// How often a child may die before it was ready once.
 pub(super) const FAILURES_BEFORE_READY_MAX: u32 = 3;
+
+/// How long the end of one stage is waited for before the next is told, of what is left for all:
+/// half, so that one child that hangs does not take the time of those that still have to end.
+pub(super) fn patience(left: Duration, stages_after: usize) -> Duration {
+    if stages_after == 0 { left } else { left / 2 }
+}
 
 /// What the supervisor is to do with the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,10 +83,9 @@ impl Life {
             State::Failed => return Verdict::GiveUp,
             State::Waiting { until } => return Verdict::RestartAt(until),
         };
-        self.failures += 1;
-        let hopeless =
-            misconfigured || (!self.was_ready && FAILURES_BEFORE_READY_MAX <= self.failures);
-        if hopeless {
+        self.failures = self.failures.saturating_add(1);
+        let enough = misconfigured || FAILURES_BEFORE_READY_MAX <= self.failures;
+        if !self.was_ready && enough {
             self.state = State::Failed;
             return Verdict::GiveUp;
         }
@@ -146,6 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_that_comes_later_is_waited_for() {
+        let mut life = Life::start(at(0));
+        life.ready();
+        assert_eq!(life.exited(at(10), true), Verdict::RestartAt(at(210)));
+    }
+
+    /// Whoever is slow takes half, and the others still get their part.
+    #[test]
+    fn every_stage_gets_a_part_of_the_time() {
+        let mut left = Duration::from_secs(9);
+        for stages in [2, 1] {
+            let taken = patience(left, stages);
+            assert!(taken <= left / 2, "{taken:?}");
+            left -= taken;
+        }
+        assert!(Duration::from_secs(2) < left, "{left:?}");
+        assert_eq!(patience(left, 0), left);
+    }
+
+    #[test]
     fn what_never_came_up_is_given_up() {
         let mut life = Life::start(at(0));
         for now in [10, 10_000] {
@@ -158,7 +184,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Ready,
-        Exited,
+        Exited { misconfigured: bool },
         Pass(u64),
         Stop,
     }
@@ -166,7 +192,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             1 => Just(Step::Ready),
-            5 => Just(Step::Exited),
+            5 => prop::bool::weighted(0.2).prop_map(|misconfigured| Step::Exited { misconfigured }),
             5 => (0_u64..40_000).prop_map(Step::Pass),
             1 => Just(Step::Stop),
         ]
@@ -189,9 +215,9 @@ mod tests {
                         }
                     }
                     Step::Stop => { life.stop(); stopped = true; }
-                    Step::Exited if running => {
+                    Step::Exited { misconfigured } if running => {
                         running = false;
-                        match life.exited(now, false) {
+                        match life.exited(now, misconfigured) {
                             Verdict::RestartAt(until) => {
                                 let pause = until.since(now);
                                 prop_assert!(BACKOFF_MIN <= pause && pause <= BACKOFF_MAX, "SUP-1");
@@ -201,7 +227,7 @@ mod tests {
                             Verdict::Expected => prop_assert!(stopped),
                         }
                     }
-                    Step::Exited => {}
+                    Step::Exited { .. } => {}
                 }
             }
         }

@@ -14,7 +14,7 @@ use tradewind_base::{Clock as _, Monotonic, SystemClock, Tasks};
 
 use super::child::{self, Exit, Process};
 use super::claim;
-use super::machine::{Life, Verdict};
+use super::machine::{Life, Verdict, patience};
 use super::plan::{ChildPlan, Plan};
 
 /// How often a child that is not ready is asked again.
@@ -24,6 +24,8 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How long all of it may take to end by itself; what is left then is killed. Together with the
 /// kill it stays within the ten seconds that are promised.
 const END_LIMIT: Duration = Duration::from_secs(9);
+/// How long what was killed may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_millis(400);
 
 /// Starts everything, keeps it running, and ends it on a signal.
 pub(super) async fn supervise(plan: Plan) -> anyhow::Result<()> {
@@ -51,26 +53,42 @@ pub(super) async fn supervise(plan: Plan) -> anyhow::Result<()> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// `None` when whoever started us wants us to outlive the terminal, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hangup = SignalKind::hangup();
+        let hangup = if ignored(&status, hangup) { None } else { Some(listen(hangup)?) };
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)?, hangup })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether the process ignores a signal, by the text of `/proc/self/status`: a handler of ours
+/// would end that.
+fn ignored(status: &str, kind: SignalKind) -> bool {
+    let mask = status.lines().find_map(|it| it.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|it| u64::from_str_radix(it.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(kind.as_raw_value() - 1).unwrap_or(u32::MAX);
+    mask.checked_shr(bit).unwrap_or(0) & 1 == 1
 }
 
 struct Running {
@@ -181,55 +199,75 @@ impl Supervisor {
                 continue;
             }
             let plan = child.plan.clone();
-            let process = self.start(&plan).await?;
-            tracing::info!(child = plan.name, pid = process.pid(), "child started again");
-            if let Some(child) = self.children.get_mut(index) {
-                child.process = Some(process);
+            match self.start(&plan).await {
+                Ok(process) => {
+                    tracing::info!(child = plan.name, pid = process.pid(), "child started again");
+                    if let Some(child) = self.children.get_mut(index) {
+                        child.process = Some(process);
+                    }
+                    self.write_state();
+                }
+                // A machine without memory or a binary that is being replaced: as if it had
+                // started and ended at once.
+                Err(error) => {
+                    let how = format!("{error:#}");
+                    let exit = Exit { how, misconfigured: false, tail: String::new() };
+                    self.ended(index, &exit)?;
+                }
             }
-            self.write_state();
         }
         Ok(())
     }
 
-    /// Ends all children, the last stage first, each stage at the same time.
+    /// Ends all children, the last stage first, each stage at the same time. A stage that takes
+    /// long goes on ending while the next is told.
     async fn end(&mut self) {
         let limit = Instant::now() + END_LIMIT;
         for child in &mut self.children {
             child.life.stop();
         }
         let stages: BTreeSet<u8> = self.children.iter().map(|it| it.plan.stage).collect();
-        for stage in stages.into_iter().rev() {
-            let mut leaving: Vec<&mut Running> =
-                self.children.iter_mut().filter(|it| it.plan.stage == stage).collect();
-            for child in &mut leaving {
+        for (after, stage) in stages.into_iter().enumerate().rev() {
+            for child in self.children.iter_mut().filter(|it| it.plan.stage == stage) {
                 if let Some(process) = &mut child.process {
                     process.ask_to_end();
                 }
             }
-            for child in leaving {
-                let Some(process) = &mut child.process else { continue };
-                match tokio::time::timeout_at(limit, process.ended()).await {
-                    Ok(exit) => {
-                        tracing::debug!(child = child.plan.name, how = exit.how, "child ended");
-                        child.process = None;
-                    }
-                    Err(_) => {
-                        tracing::warn!(child = child.plan.name, "child did not end in time");
-                    }
-                }
+            let now = Instant::now();
+            let until = now + patience(limit.saturating_duration_since(now), after);
+            self.wait_for_all(until, |it| it.plan.stage == stage).await;
+        }
+        self.wait_for_all(limit, |_| true).await;
+    }
+
+    /// Waits until all `wanted` children have ended; `false` when some have not by `limit`.
+    async fn wait_for_all(&mut self, limit: Instant, wanted: impl Fn(&Running) -> bool) -> bool {
+        while self.children.iter().any(|it| it.process.is_some() && wanted(it)) {
+            let ended = any_ended(&mut self.children);
+            let Ok((index, exit)) = tokio::time::timeout_at(limit, ended).await else {
+                return false;
+            };
+            if let Some(child) = self.children.get_mut(index) {
+                tracing::debug!(child = child.plan.name, how = exit.how, "child ended");
+                child.process = None;
             }
         }
+        true
     }
 
     async fn kill_the_rest(&mut self) {
         for child in &mut self.children {
             if let Some(process) = &mut child.process {
+                tracing::warn!(child = child.plan.name, "child did not end in time, killing it");
                 process.kill();
-                process.ended().await;
-                child.process = None;
             }
         }
-        drop(self.tasks.shutdown(Duration::from_millis(500)).await);
+        let gone = self.wait_for_all(Instant::now() + KILL_LIMIT, |_| true).await;
+        if !gone {
+            tracing::error!("a killed child is still there: the kernel does not let go of it");
+        }
+        // What they wrote last is in the pipes.
+        drop(self.tasks.shutdown(KILL_LIMIT).await);
         let path = self.plan.data.join("run.json");
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -317,4 +355,19 @@ fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     drop(out.write_all(text.as_bytes()));
     drop(out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_starter_ignores_is_found_in_the_mask() {
+        // As `nohup` leaves it: signal 1 alone.
+        let status = "Name:\ttradewind\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000000001\n";
+        assert!(ignored(status, SignalKind::hangup()));
+        assert!(!ignored(status, SignalKind::interrupt()));
+        assert!(ignored("SigIgn:\t0000000000004000\n", SignalKind::terminate()));
+        assert!(!ignored("", SignalKind::hangup()));
+    }
 }
