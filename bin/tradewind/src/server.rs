@@ -1,11 +1,16 @@
 //! One server in this process: runtime, telemetry, run, exit.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use tradewind_base::Tasks;
 use tradewind_service::{Shared, Stop, telemetry};
 
 use crate::cli::{Cli, ShopService};
 use crate::config::Config;
+
+/// How long work that blocks a thread may hold up the end of the process.
+const BLOCKED_LIMIT: Duration = Duration::from_millis(200);
 
 /// Which server.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +43,7 @@ pub(crate) fn run(cli: &Cli, config: Config, kind: Kind) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         // Held to the end: dropping it writes out the last lines.
         let _telemetry = telemetry::init(&config.telemetry).context("cannot set up logging")?;
         let tasks = Tasks::new();
@@ -51,5 +56,9 @@ pub(crate) fn run(cli: &Cli, config: Config, kind: Kind) -> anyhow::Result<()> {
             Kind::Inventory => tradewind_inventory::run(config.inventory, shared, stop).await?,
         }
         Ok(())
-    })
+    });
+    // Everything that matters has ended in order. Dropping the runtime would wait for whatever
+    // blocks a thread, however long that takes.
+    runtime.shutdown_timeout(BLOCKED_LIMIT);
+    outcome
 }
