@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tradewind_service::config::{Section, Setting};
+use tradewind_service::config::{HIDDEN, Section, Setting};
 use tradewind_service::edge::EdgeConfig;
 use tradewind_sql::DatabaseUrl;
 
@@ -35,7 +35,10 @@ impl Setting for DatabaseSetting {
         "a database like sqlite:data/order.db or mysql://user:password@host:3306/name";
 
     fn parse(text: &str) -> Result<Self, String> {
-        // The message does not repeat the text, which may hold a password.
+        // The messages do not repeat the text, which may hold a password.
+        if text.contains(&format!(":{HIDDEN}@")) {
+            return Err(format!("`{HIDDEN}` is what a dump shows in place of the password"));
+        }
         DatabaseUrl::parse(text).map(Self).map_err(|error| error.to_string())
     }
 
@@ -54,5 +57,7 @@ mod tests {
         assert!(!it.show().contains("hunter2"), "{}", it.show());
         let error = DatabaseSetting::parse("postgres://shop:hunter2@db/order").unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
+        let error = DatabaseSetting::parse(&it.show()).unwrap_err();
+        assert!(error.contains("in place of the password"), "{error}");
     }
 }

@@ -48,6 +48,10 @@ use dump::Entry;
 use error::nearest;
 use sources::{Raw, RawValue};
 
+/// What the dump shows of a secret. It is not accepted as one: a dump that is used as a
+/// configuration must not make three stars the password.
+pub const HIDDEN: &str = "***";
+
 /// Reads settings and collects every mistake.
 #[derive(Debug)]
 pub struct Reader {
@@ -179,11 +183,19 @@ impl Section<'_> {
         value
     }
 
-    /// A secret that may be absent. The dump and every error hide its value.
+    /// A secret that may be absent. The dump and every error hide its value; what the dump shows
+    /// in its place ([`HIDDEN`]) is a mistake.
     pub fn secret(&mut self, key: &'static str, meaning: &'static str) -> Option<SecretString> {
         let full = self.full(key);
         let raw = self.state.raw.get(&full).cloned();
         let value = match raw.as_ref().map(|it| &it.value) {
+            Some(RawValue::One(text)) if text == HIDDEN => {
+                self.invalid(
+                    key,
+                    "is what a dump shows in place of the secret; put the secret here",
+                );
+                None
+            }
             Some(RawValue::One(text)) if !text.is_empty() => Some(SecretString::from(text.clone())),
             Some(_) => {
                 self.invalid(key, "expected a text that is not empty");
@@ -191,7 +203,7 @@ impl Section<'_> {
             }
             None => None,
         };
-        let shown = value.as_ref().map(|_| "\"***\"".to_owned());
+        let shown = value.as_ref().map(|_| format!("\"{HIDDEN}\""));
         let origin = raw.map_or(Origin::Default, |it| it.origin);
         self.note(full, meaning, "a secret text".to_owned(), shown, origin);
         value

@@ -153,6 +153,18 @@ fn decode(raw: &str, part: &'static str) -> Result<String, UrlError> {
     }
 }
 
+/// Percent-encodes one part, so that the shown address is read as what it shows.
+fn encode(part: &str) -> String {
+    part.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    })
+}
+
 impl FromStr for DatabaseUrl {
     type Err = UrlError;
     fn from_str(text: &str) -> Result<Self, UrlError> {
@@ -166,9 +178,13 @@ impl fmt::Display for DatabaseUrl {
             Place::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Place::MySql(server) => {
                 let password = if server.password.is_some() { ":***" } else { "" };
-                let Server { user, host, port, database, .. } = server;
+                let (user, database) = (encode(&server.user), encode(&server.database));
+                let Server { host, port, .. } = server;
+                // An address of IPv6 has colons of its own.
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 write!(f, "mysql://{user}{password}@{host}:{port}/{database}")?;
-                server.socket.as_ref().map_or(Ok(()), |it| write!(f, "?socket={it}"))
+                let socket = server.socket.as_deref().map(encode);
+                socket.map_or(Ok(()), |it| write!(f, "?socket={it}"))
             }
         }
     }
@@ -204,13 +220,15 @@ mod tests {
             ("sqlite:/var/it.db", "sqlite:/var/it.db"),
             ("sqlite:///var/it.db", "sqlite:/var/it.db"),
             ("mysql://me:s3cret@db/shop", "mysql://me:***@db:3306/shop"),
-            ("mysql://me@[::1]:33/shop", "mysql://me@::1:33/shop"),
+            ("mysql://me@[::1]:33/shop", "mysql://me@[::1]:33/shop"),
+            ("mysql://a%40b:x@h/d%20e", "mysql://a%40b:***@h:3306/d%20e"),
             (
                 "mysql://me@localhost/x?socket=/run/my.sock",
                 "mysql://me@localhost:3306/x?socket=/run/my.sock",
             ),
         ] {
             assert_eq!(shown(text), expected);
+            assert_eq!(shown(expected), expected, "what is shown is read back");
         }
         let url = DatabaseUrl::parse("mysql://me:s3cret@db/shop").unwrap();
         assert!(!format!("{url:?}").contains("s3cret"));

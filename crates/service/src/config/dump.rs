@@ -15,8 +15,8 @@ pub(super) struct Entry {
 }
 
 /// A configuration without mistakes. Its text is what `config --dump` prints: TOML that can be
-/// read back, each key with its meaning, what it takes and where its value came from; secrets are
-/// shown as `"***"`.
+/// read back, each key with its meaning, what it takes and where its value came from. Secrets are
+/// shown as `"***"`, which reading back refuses until the secret itself is put there.
 #[derive(Debug)]
 pub struct Described {
     entries: Vec<Entry>,

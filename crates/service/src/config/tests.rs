@@ -214,7 +214,9 @@ password = "***"
 # bind is not set
 "#;
     assert_eq!(dump, expected);
-    let mut again = Reader::new(sources(&dump, &[], &[]));
+    let refused = errors(sources(&dump, &[], &[]));
+    assert!(refused.starts_with("1 mistake ") && refused.contains("gateway.password"), "{refused}");
+    let mut again = Reader::new(sources(&dump.replace("***", "hush"), &[], &[]));
     let same = read(&mut again);
     again.finish().unwrap();
     assert_eq!((same.bind, same.timeout, same.strict), (it.bind, it.timeout, it.strict));
