@@ -2,11 +2,12 @@
 //!
 //! Whoever reads our standard error may stop reading; a server must not stop with it. A line that
 //! finds the queue full is dropped and counted, and the count is logged when there is room again.
-//! A line of level error is waited for, within a limit, because the process may be about to end.
+//! A line of level error is waited for, within a limit, because the process may be about to end; not
+//! while the reader is known to be stuck, or every error would cost that wait.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const FLUSH_TIME: Duration = Duration::from_millis(500);
 pub(super) struct Sink {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+    /// Somebody has waited in vain, and nothing was written since.
+    stuck: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -45,12 +48,12 @@ impl Sink {
     /// Starts the thread that writes to `output`.
     pub(super) fn start(output: impl Write + Send + 'static, format: Format) -> io::Result<Self> {
         let (queue, lines) = sync_channel(LINES_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&dropped);
+        let (dropped, stuck) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, cleared) = (Arc::clone(&dropped), Arc::clone(&stuck));
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&lines, output, &counted, format))?;
-        Ok(Self { queue, dropped })
+            .spawn(move || write_all(&lines, output, &counted, &cleared, format))?;
+        Ok(Self { queue, dropped, stuck })
     }
 
     /// Waits until what has been logged is written, within a limit.
@@ -61,14 +64,16 @@ impl Sink {
         let mut left = FLUSH_TIME;
         while let Err(TrySendError::Full(again)) = self.queue.try_send(flush) {
             if left.is_zero() {
+                self.stuck.store(true, Ordering::Relaxed);
                 return;
             }
             std::thread::park_timeout(step);
             left = left.saturating_sub(step);
             flush = again;
         }
-        // When it takes longer the reader is stuck, and waiting does not help.
-        let _written = wait.recv_timeout(left);
+        if wait.recv_timeout(left).is_err() {
+            self.stuck.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -88,7 +93,7 @@ impl Write for Line<'_> {
     /// The subscriber writes each line whole.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.sink.queue.try_send(Message::Line(line.to_vec())) {
-            Ok(()) if self.urgent => self.sink.flush(),
+            Ok(()) if self.urgent && !self.sink.stuck.load(Ordering::Relaxed) => self.sink.flush(),
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.sink.dropped.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +111,7 @@ fn write_all(
     lines: &Receiver<Message>,
     mut output: impl Write,
     dropped: &AtomicU64,
+    stuck: &AtomicBool,
     format: Format,
 ) {
     while let Ok(message) = lines.recv() {
@@ -119,6 +125,7 @@ fn write_all(
                 flushed
             }
         };
+        stuck.store(false, Ordering::Relaxed);
         let count = dropped.swap(0, Ordering::Relaxed);
         if 0 < count {
             let _outcome = match format {
@@ -186,6 +193,26 @@ mod tests {
         assert_eq!(written, first, "what was taken is written in order");
         let lost = LINES_MAX + 100 - written.len();
         assert!(text.contains(&format!("WARN log lines were dropped lines={lost}\n")), "{lost}");
+    }
+
+    #[test]
+    fn errors_do_not_wait_for_a_reader_that_is_known_to_be_stuck() {
+        let output = Output::default();
+        let sink = Sink::start(output.clone(), Format::Text).unwrap();
+        let shut = output.gate.lock().unwrap();
+        let log = |number: usize| {
+            let mut line = Line { sink: &sink, urgent: true };
+            line.write_all(format!("error {number}\n").as_bytes()).unwrap();
+        };
+        log(0);
+        assert!(sink.stuck.load(Ordering::Relaxed), "the first one has waited in vain");
+        let start = tokio::time::Instant::now();
+        (1..100).for_each(log);
+        assert!(start.elapsed() < FLUSH_TIME, "{:?}", start.elapsed());
+        drop(shut);
+        sink.flush();
+        assert!(!sink.stuck.load(Ordering::Relaxed), "it reads again");
+        assert!(output.text().ends_with("error 99\n"), "{}", output.text());
     }
 
     #[test]
