@@ -29,10 +29,11 @@ pub(super) const STABLE: Duration = Duration::from_secs(30);
 /// How often a child may die before it was ready once.
 pub(super) const FAILURES_BEFORE_READY_MAX: u32 = 3;
 
-/// How long the end of one stage is waited for before the next is told, of what is left for all:
-/// half, so that one child that hangs does not take the time of those that still have to end.
+/// How long the end of one stage is waited for before the next is told, of what is left for all: an
+/// equal part, so that a child that hangs does not take the time of those that still have to end.
 pub(super) fn patience(left: Duration, stages_after: usize) -> Duration {
-    if stages_after == 0 { left } else { left / 2 }
+    let stages = u32::try_from(stages_after).unwrap_or(u32::MAX).saturating_add(1);
+    left / stages
 }
 
 /// What the supervisor is to do with the child.
@@ -158,17 +159,13 @@ mod tests {
         assert_eq!(life.exited(at(10), true), Verdict::RestartAt(at(210)));
     }
 
-    /// Whoever is slow takes half, and the others still get their part.
     #[test]
-    fn every_stage_gets_a_part_of_the_time() {
-        let mut left = Duration::from_secs(9);
-        for stages in [2, 1] {
-            let taken = patience(left, stages);
-            assert!(taken <= left / 2, "{taken:?}");
-            left -= taken;
-        }
-        assert!(Duration::from_secs(2) < left, "{left:?}");
-        assert_eq!(patience(left, 0), left);
+    fn every_stage_gets_an_equal_part_of_the_time_and_what_others_leave() {
+        let second = Duration::from_secs(1);
+        assert_eq!(patience(9 * second, 2), 3 * second);
+        assert_eq!(patience(6 * second, 1), 3 * second);
+        assert_eq!(patience(5 * second, 0), 5 * second);
+        assert_eq!(patience(second, usize::MAX), second / u32::MAX);
     }
 
     #[test]
