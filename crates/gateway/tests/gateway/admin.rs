@@ -199,6 +199,27 @@ async fn edits_of_others_are_noticed() {
     rig.stop().await;
 }
 
+/// SQLite keeps any type in any column: such a row is left out, the others work.
+#[tokio::test]
+async fn a_row_with_columns_of_other_types_harms_no_other() {
+    let rig = Rig::start().await;
+    let database = foreign(&sqlite(&rig));
+    run(&database, "INSERT INTO gateway_api_route (id, path, service_id, enabled) VALUES ('odd', '/odd/**', 'order', 'yes')").await;
+    run(&database, "INSERT INTO gateway_api_route (id, path, service_id, enabled) VALUES ('blob', x'ff00', 'order', 1)").await;
+    run(&database, "INSERT INTO gateway_api_route (id, path, service_id, enabled) VALUES ('good', '/good/**', 'order', 1)").await;
+    answers(&rig, "/good/x", 200).await;
+    let status = rig.admin("GET", "/routes/status", None).await.json();
+    let rejected = status["rejected"].as_array().unwrap();
+    let fields: Vec<_> = rejected.iter().map(|it| (&it["id"], &it["field"])).collect();
+    assert_eq!(fields, [(&json!("blob"), &json!("path")), (&json!("odd"), &json!("enabled"))]);
+    // The admin API can mend it.
+    let row = json!({"path": "/odd/**", "service_id": "order"});
+    assert_eq!(rig.admin("PUT", "/routes/odd", Some(row)).await.status, 200);
+    assert_eq!(rig.get("/odd/x").await.status, 200);
+    database.close().await.unwrap();
+    rig.stop().await;
+}
+
 /// R3.1a: the document's own INSERT on the gateway's table.
 #[tokio::test]
 async fn the_insert_of_the_document_makes_a_route() {
