@@ -242,7 +242,12 @@ impl Inner {
                     if !wait.is_zero() {
                         tokio::time::sleep(wait).await;
                     }
-                    instance = self.pick(&call.tried).ok_or_else(|| self.no_instance())?;
+                    // All may have left meanwhile. What this call knows of its attempts says more than
+                    // that nobody is there now: one of them may have been carried out.
+                    let Some(next) = self.pick(&call.tried) else {
+                        return Err(self.give_up(&call, Stop::Exhausted, failed.1));
+                    };
+                    instance = next;
                 }
                 Step::Stop(why) => return Err(self.give_up(&call, why, failed.1)),
             }

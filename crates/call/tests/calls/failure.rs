@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tradewind_base::Problem;
 use tradewind_call::{CallError, Outcome, Policy};
 
-use crate::support::{Inventory, Server, answer, json, lamp, setup};
+use crate::support::{Inventory, Server, answer, eventually, json, lamp, setup};
 
 /// A server without room, that asks to come again.
 async fn full() -> Server {
@@ -138,4 +138,19 @@ async fn a_refused_repeat_does_not_hide_that_the_first_attempt_may_have_been_car
         |server: &Server| server.seen().iter().filter(|it| it.method == http::Method::PUT).count();
     assert_eq!((unsettled, settled), (puts(&deaf), puts(&busy) - puts(&deaf)));
     assert!(0 < puts(&deaf), "the turns bring the deaf one up for a PUT");
+}
+
+/// Nobody is left to repeat it on; that does not make the first attempt one that never was.
+#[tokio::test]
+async fn an_attempt_that_may_have_been_carried_out_is_not_forgotten_when_all_leave() {
+    let server = Server::start(|_| std::future::pending()).await;
+    let setup = setup(vec![server.instance()], Policy::default());
+    let (result, ()) = tokio::join!(setup.client.stock(1, 'a', 3), async {
+        eventually("the request has arrived", || server.seen().len() == 1).await;
+        setup.discovery.replace(Vec::new());
+        server.kill().await;
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, CallError::Transport { sent: true, .. }), "{error:?}");
+    assert!(error.outcome_unknown());
 }
