@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `test` | everything CI runs: format, lints, tidy, docs, plain tests, tests with real servers |
 //! | `tidy` | the rules of this repository that no lint knows; `--fix` rewrites what is generated |
-//! | `services` | installs and starts the real servers, says how to reach them, ends with Ctrl-C |
+//! | `services` | installs and starts the real servers, says how to reach them, ends them with Enter |
 //! | `soak` | the long suites: many more property-test cases, long load |
 
 mod cargo;
@@ -38,7 +38,7 @@ enum Task {
         #[arg(long)]
         fix: bool,
     },
-    /// Installs and starts the real servers and waits for Ctrl-C.
+    /// Installs and starts the real servers and waits for Enter.
     Services,
     /// The long suites.
     Soak {

@@ -41,7 +41,7 @@ impl MariaDb {
         crate::cargo::run(&mut make)?;
         let socket = folder.path().join("s");
         let log = std::fs::File::create(folder.path().join("log"))?;
-        let server = Command::new(server)
+        let server = ending_with_us(&server)
             .arg("--no-defaults")
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--socket={}", socket.display()))
@@ -78,6 +78,15 @@ impl MariaDb {
         }
         Ok(())
     }
+}
+
+/// A command that is told to end when this process ends, however it does: Ctrl-C leaves no time to
+/// end it ourselves, and MariaDB itself does not mind Ctrl-C.
+fn ending_with_us(server: &Path) -> Command {
+    let Some(setpriv) = program("setpriv") else { return Command::new(server) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "TERM", "--"]).arg(server);
+    command
 }
 
 impl Drop for MariaDb {
