@@ -1,0 +1,119 @@
+//! What a transaction consists of, before it begins.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tradewind_base::id::Xid;
+use tradewind_base::{Timestamp, TraceContext};
+
+/// A remote branch: whom to ask for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared {
+    /// Its number, from 1.
+    pub index: u16,
+    /// The service.
+    pub service: String,
+    /// The action of that service.
+    pub action: String,
+    /// What it is to reserve.
+    pub payload: Value,
+}
+
+/// A transaction before it begins: made by [`Engine::declare`](super::Engine::declare), outside of
+/// any local transaction, so that a closure that runs twice begins the same one.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    pub(super) xid: Xid,
+    pub(super) name: &'static str,
+    pub(super) deadline: Timestamp,
+    pub(super) until: Instant,
+    pub(super) own: Option<Value>,
+    pub(super) branches: Vec<Declared>,
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// Most remote branches of one transaction.
+pub const BRANCHES_MAX: usize = 32;
+
+/// Why a branch cannot be declared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclareError {
+    /// The payload cannot be written as JSON.
+    #[error("the payload of {action} on {service} cannot be written")]
+    Payload {
+        /// The service.
+        service: String,
+        /// The action.
+        action: String,
+        /// Why not.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Too many.
+    #[error("a transaction has at most {BRANCHES_MAX} branches")]
+    TooMany,
+}
+
+impl Declaration {
+    pub(super) fn new(
+        xid: Xid,
+        name: &'static str,
+        (deadline, limit): (Timestamp, Duration),
+        trace: Option<TraceContext>,
+    ) -> Self {
+        let until = Instant::now() + limit;
+        Self { xid, name, deadline, until, own: None, branches: Vec::new(), trace }
+    }
+
+    /// What the initiator's own branch needs to be cancelled: handed to the callback registered
+    /// with [`Setup::on_abort`](super::Setup::on_abort), also after a crash.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn own<T: Serialize>(mut self, payload: &T) -> Result<Self, DeclareError> {
+        self.own = Some(value(self.name, "own", payload)?);
+        Ok(self)
+    }
+
+    /// Adds a remote branch. They are numbered from 1 in the order of declaration.
+    ///
+    /// # Errors
+    /// When its payload cannot be written as JSON, or there are [`BRANCHES_MAX`] already.
+    pub fn branch<T: Serialize>(
+        mut self,
+        service: &str,
+        action: &str,
+        payload: &T,
+    ) -> Result<Self, DeclareError> {
+        if BRANCHES_MAX <= self.branches.len() {
+            return Err(DeclareError::TooMany);
+        }
+        let index = u16::try_from(self.branches.len() + 1).map_err(|_| DeclareError::TooMany)?;
+        let payload = value(service, action, payload)?;
+        let (service, action) = (service.to_owned(), action.to_owned());
+        self.branches.push(Declared { index, service, action, payload });
+        Ok(self)
+    }
+
+    /// The transaction's id.
+    #[must_use]
+    pub const fn xid(&self) -> Xid {
+        self.xid
+    }
+
+    /// After this it cannot be committed.
+    #[must_use]
+    pub const fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
+
+fn value<T: Serialize>(service: &str, action: &str, payload: &T) -> Result<Value, DeclareError> {
+    serde_json::to_value(payload).map_err(|source| {
+        let (service, action) = (service.to_owned(), action.to_owned());
+        DeclareError::Payload { service, action, source }
+    })
+}

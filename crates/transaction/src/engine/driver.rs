@@ -1,0 +1,348 @@
+//! The driver: sends Confirms and Cancels, aborts what is past its deadline, keeps the leases and
+//! cleans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tradewind_base::id::Xid;
+use tradewind_base::{Context, Tasks, TraceContext};
+use tradewind_service::answer::chain;
+use tradewind_sql::{Error, Transaction, TransactionError};
+
+#[cfg(any(test, feature = "faults"))]
+use super::faults::Point;
+use super::log::{Epoch, Record};
+use super::{Inner, LogError, lease, lock, log};
+use crate::machine::fence::keep_at_least;
+use crate::machine::global::{Answer, Order, Phase};
+use crate::peers::{PeerError, Step};
+use crate::wire;
+
+/// Most transactions that one look into the log finds.
+const FOUND_MAX: u32 = 512;
+
+/// Looks into the log between two cleanings.
+const CLEAN_EVERY: u32 = 240;
+
+/// Most transactions that one cleaning deletes: a short transaction.
+const CLEAN_MAX: u32 = 200;
+
+/// Finished transactions that are written down without waiting for the next look.
+const FINISHED_MAX: usize = 128;
+
+#[cfg(not(any(test, feature = "faults")))]
+macro_rules! pass {
+    ($inner:expr, $point:ident) => {
+        true
+    };
+}
+#[cfg(any(test, feature = "faults"))]
+macro_rules! pass {
+    ($inner:expr, $point:ident) => {
+        $inner.faults.pass(Point::$point)
+    };
+}
+
+pub(super) fn start(inner: &Arc<Inner>, woken: mpsc::Receiver<Xid>, tasks: &Tasks) {
+    let keeper = Arc::clone(inner);
+    tasks.spawn("tcc leases", |cancel| async move { keeper.keep_leases(cancel).await });
+    let (driver, owner) = (Arc::clone(inner), tasks.clone());
+    tasks.spawn("tcc driver", |cancel| async move {
+        let limit = Arc::new(Semaphore::new(driver.settings.at_once.max(1)));
+        Inner::run(&driver, woken, &owner, &limit, &cancel).await;
+    });
+}
+
+impl Inner {
+    #[cfg(any(test, feature = "faults"))]
+    fn dead(&self) -> bool {
+        self.faults.dead()
+    }
+
+    #[cfg(not(any(test, feature = "faults")))]
+    #[expect(clippy::unused_self, reason = "the other build asks the faults")]
+    const fn dead(&self) -> bool {
+        false
+    }
+
+    /// Renews the leases until the end, then lets them go.
+    async fn keep_leases(&self, cancel: CancellationToken) {
+        let every = self.settings.lease / 3;
+        let mut renewed = Instant::now();
+        while !self.dead() {
+            let (owner, lease) = (self.owner.clone(), self.settings.lease);
+            let asked = Instant::now();
+            let round =
+                self.database.transaction("tcc leases", move |tx| lease::round(tx, &owner, lease));
+            let mut pause = every;
+            match round.await {
+                Ok(held) => {
+                    renewed = asked;
+                    if held.is_empty() {
+                        pause = self.settings.poll.min(every);
+                    }
+                    *lock(&self.held) = held;
+                }
+                Err(error) => {
+                    let error: TransactionError<Error> = error;
+                    tracing::warn!(error = chain(&error), "failed to renew the leases of the log");
+                    if self.settings.lease <= renewed.elapsed() {
+                        lock(&self.held).clear();
+                    }
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        lock(&self.held).clear();
+        if self.dead() {
+            return;
+        }
+        let owner = self.owner.clone();
+        let released =
+            self.database.transaction("tcc release", move |tx| lease::release(tx, &owner));
+        if let Err(error) = released.await {
+            let error: TransactionError<Error> = error;
+            tracing::debug!(error = chain(&error), "failed to let the leases of the log go");
+        }
+    }
+
+    /// Drives what is handed over and what the log says is due.
+    async fn run(
+        this: &Arc<Self>,
+        mut woken: mpsc::Receiver<Xid>,
+        tasks: &Tasks,
+        limit: &Arc<Semaphore>,
+        cancel: &CancellationToken,
+    ) {
+        let mut look = tokio::time::interval(this.settings.poll);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = 0_u32;
+        loop {
+            let found = tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(xid) = woken.recv() => vec![xid],
+                _ = look.tick() => {
+                    looks = looks.wrapping_add(1);
+                    this.look(looks).await
+                }
+            };
+            for xid in found {
+                if !lock(&this.running).insert(xid) {
+                    continue;
+                }
+                let Ok(permit) = Arc::clone(limit).acquire_owned().await else { return };
+                let inner = Arc::clone(this);
+                tasks.spawn("tcc transaction", |cancel| async move {
+                    let _permit = permit;
+                    let kept = tokio::select! {
+                        () = cancel.cancelled() => false,
+                        kept = Box::pin(inner.drive(xid)) => kept,
+                    };
+                    if !kept {
+                        lock(&inner.running).remove(&xid);
+                    }
+                });
+            }
+            if FINISHED_MAX <= lock(&this.finished).len() {
+                this.write_finished().await;
+            }
+        }
+        this.write_finished().await;
+    }
+
+    async fn look(&self, looks: u32) -> Vec<Xid> {
+        if self.dead() {
+            return Vec::new();
+        }
+        self.write_finished().await;
+        if looks.is_multiple_of(CLEAN_EVERY) {
+            self.clean().await;
+        }
+        let (owner, now) = (self.owner.clone(), self.clock.now());
+        let ahead = now + self.settings.backoff.longest;
+        let found = self
+            .database
+            .read("tcc due", move |tx| log::due(tx, &owner, now, ahead, FOUND_MAX))
+            .await;
+        found.unwrap_or_else(|error: TransactionError<Error>| {
+            tracing::warn!(error = chain(&error), "failed to look into the transaction log");
+            Vec::new()
+        })
+    }
+
+    /// Does what is due for one transaction. Whether it stays marked as running, until its end is
+    /// written down.
+    async fn drive(&self, xid: Xid) -> bool {
+        let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
+        let record: Result<_, TransactionError<Error>> = loaded;
+        let Ok(Some(record)) = record else { return false };
+        let Some(epoch) = self.epoch(record.shard) else { return false };
+        if record.global.expired(self.clock.now()) {
+            if !pass!(self, BeforeTimeout) || !self.time_out(xid, epoch).await {
+                return false;
+            }
+            if !pass!(self, AfterTimeout) {
+                return false;
+            }
+            let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
+            let record: Result<_, TransactionError<Error>> = loaded;
+            let Ok(Some(record)) = record else { return false };
+            return self.second_phase(record, epoch).await;
+        }
+        self.second_phase(record, epoch).await
+    }
+
+    async fn time_out(&self, xid: Xid, epoch: Epoch) -> bool {
+        let reason = "undecided at its deadline";
+        // The closure needs what a task cannot lend: a second, cheap handle on the same things.
+        let hooks = self.hooks.clone();
+        let clock = Arc::clone(&self.clock);
+        let aborted = self
+            .database
+            .transaction("tcc time-out", move |tx: &mut Transaction<'_>| {
+                super::abort(tx, &*clock, &hooks, xid, reason, Some(epoch))
+            })
+            .await;
+        match aborted {
+            Ok(now) => {
+                tracing::info!(%xid, now, "a transaction was undecided at its deadline");
+                true
+            }
+            Err(TransactionError::Refused(
+                LogError::Refused { .. } | LogError::Contended { .. },
+            )) => false,
+            Err(error) => {
+                tracing::error!(%xid, error = chain(&error), "failed to abort at the deadline");
+                false
+            }
+        }
+    }
+
+    /// One round of the second phase.
+    async fn second_phase(&self, mut record: Record, epoch: Epoch) -> bool {
+        let now = self.clock.now();
+        let Some((order, due)) = record.global.due(now, &self.settings.backoff) else {
+            return false;
+        };
+        if due.is_empty() || !pass!(self, BeforeSend) {
+            return false;
+        }
+        let trace = record.trace.as_deref().and_then(TraceContext::parse);
+        let context = Context { trace, ..Context::default() };
+        let asked = due.into_iter().map(|index| self.ask(&record, index, order));
+        let answers = context.scope(join_all(asked)).await;
+        if !pass!(self, AfterSend) {
+            return false;
+        }
+        let now = self.clock.now();
+        for (index, answer) in answers {
+            let jitter = lock(&self.rng).unit();
+            if let Answer::Alarm(why) = &answer {
+                tracing::error!(xid = %record.global.xid, branch = index, why, "needs a human");
+            }
+            record.global.answered(index, order, answer, now, &self.settings.backoff, jitter);
+        }
+        if matches!(record.global.phase, Phase::Committed | Phase::Aborted) {
+            if !pass!(self, BeforeFinish) {
+                return false;
+            }
+            // Forgetting this costs repeats that do nothing, so it waits for company.
+            lock(&self.finished).push((record, epoch));
+            return true;
+        }
+        let due = record.global.next();
+        let stored = self.database.transaction("tcc progress", move |tx| {
+            log::store(tx, &record, now, due, None, Some(epoch))
+        });
+        if let Err(error) = stored.await {
+            let error: TransactionError<Error> = error;
+            tracing::warn!(error = chain(&error), "failed to store the progress of a transaction");
+        }
+        false
+    }
+
+    async fn ask(&self, record: &Record, index: u16, order: Order) -> (u16, Answer) {
+        let Some(declared) = record.declared.iter().find(|it| it.index == index) else {
+            return (index, Answer::Alarm("the branch is not declared".to_owned()));
+        };
+        let xid = record.global.xid;
+        let initiator = self.peers.own_name().to_owned();
+        let body = wire::Second { xid, branch: index, initiator };
+        let step = match order {
+            Order::Confirm => Step::Confirm,
+            Order::Cancel => Step::Cancel,
+        };
+        let limit = self.settings.answer;
+        let (service, action) = (declared.service.as_str(), declared.action.as_str());
+        let call = self.peers.branch(service, action, step, (xid, &body), limit);
+        let answer = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(())) => Answer::Done,
+            Ok(Err(error)) => judge(&error, self.settings.not_yet),
+            Err(_) => Answer::Unknown(format!("{service} did not answer in time")),
+        };
+        (index, answer)
+    }
+
+    /// Writes down what has finished, all together.
+    async fn write_finished(&self) {
+        if self.dead() {
+            return;
+        }
+        let finished = std::mem::take(&mut *lock(&self.finished));
+        if finished.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let xids: Vec<_> = finished.iter().map(|it| it.0.global.xid).collect();
+        let written = self.database.transaction("tcc finished", move |tx| {
+            for (record, epoch) in &finished {
+                log::store(tx, record, now, None, None, Some(*epoch))?;
+            }
+            Ok::<_, Error>(())
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(error = chain(&error), "failed to write down finished transactions");
+        }
+        let mut running = lock(&self.running);
+        for xid in xids {
+            running.remove(&xid);
+        }
+    }
+
+    async fn clean(&self) {
+        // A tombstone must outlive the longest transaction that could still begin under its id.
+        let keep = self.settings.keep.max(keep_at_least(Duration::ZERO));
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let before = self.clock.now().millis().saturating_sub(keep);
+        let cleaned =
+            self.database.transaction("tcc clean", move |tx| log::clean(tx, before, CLEAN_MAX));
+        if let Err(error) = cleaned.await {
+            let error: TransactionError<Error> = error;
+            tracing::warn!(error = chain(&error), "failed to clean the transaction log");
+        }
+    }
+}
+
+/// What an answer that is no success means in the second phase.
+fn judge(error: &PeerError, not_yet: Duration) -> Answer {
+    let PeerError::Call(error) = error else { return Answer::Unknown(chain(error)) };
+    if error.status() == Some(StatusCode::TOO_EARLY) {
+        return Answer::NotYet(not_yet);
+    }
+    match error.problem() {
+        Some(problem)
+            if [wire::CONFLICT, wire::NO_TRY, wire::MISMATCH].contains(&problem.code.as_str()) =>
+        {
+            Answer::Alarm(format!("{}: {}", problem.code, problem.detail))
+        }
+        Some(_) | None => Answer::Unknown(chain(error)),
+    }
+}

@@ -1,0 +1,297 @@
+//! The life of one global transaction.
+//!
+//! | phase | commit | abort | deadline passes | all branches answered |
+//! |---|---|---|---|---|
+//! | Trying | to Committing; after the deadline [`Refused::Expired`] | to Aborting | to Aborting | – |
+//! | Committing | done already | [`Refused::Committed`] | – | to Committed |
+//! | Aborting | [`Refused::Aborted`] | done already | – | to Aborted |
+//! | Committed, Aborted | as Committing, Aborting | | – | – |
+//!
+//! In the second phase all branches are asked at once, each with a schedule of its own:
+//!
+//! | answer of a branch | what follows |
+//! |---|---|
+//! | done | never asked again |
+//! | not yet | asked again after the pause it named, not counted as a failure |
+//! | unknown (nothing, 5xx, broken) | counted, asked again with backoff |
+//! | Confirm without Try, conflict | as unknown, and on the list for a human at once |
+//! | late, repeated, of another phase | ignored |
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tradewind_base::Timestamp;
+use tradewind_base::id::Xid;
+
+use super::backoff::Backoff;
+
+/// Failed attempts after which a branch is on the list for a human.
+pub const STUCK_AFTER: u32 = 8;
+
+/// How far a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Undecided.
+    Trying,
+    /// Decided; Confirms go out.
+    Committing,
+    /// Decided; Cancels go out.
+    Aborting,
+    /// Every branch is confirmed.
+    Committed,
+    /// Every branch is cancelled.
+    Aborted,
+}
+
+impl Phase {
+    /// The number in the database.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Trying => 1,
+            Self::Committing => 2,
+            Self::Aborting => 3,
+            Self::Committed => 4,
+            Self::Aborted => 5,
+        }
+    }
+
+    /// The phase with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Trying),
+            2 => Some(Self::Committing),
+            3 => Some(Self::Aborting),
+            4 => Some(Self::Committed),
+            5 => Some(Self::Aborted),
+            _ => None,
+        }
+    }
+
+    /// The decision, which never changes once there is one.
+    #[must_use]
+    pub const fn decision(self) -> Option<Order> {
+        match self {
+            Self::Trying => None,
+            Self::Committing | Self::Committed => Some(Order::Confirm),
+            Self::Aborting | Self::Aborted => Some(Order::Cancel),
+        }
+    }
+}
+
+/// What the second phase asks of branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Use the reservation.
+    Confirm,
+    /// Release the reservation.
+    Cancel,
+}
+
+/// Why a decision was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Commit after the deadline; time-out or abort is to follow.
+    #[error("the deadline of the transaction has passed")]
+    Expired,
+    /// It is committed.
+    #[error("the transaction is committed")]
+    Committed,
+    /// It is aborted.
+    #[error("the transaction is aborted")]
+    Aborted,
+}
+
+/// A branch in the second phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Branch {
+    /// Its number, as declared; 0 is the initiator's own, which is not in this list.
+    pub index: u16,
+    /// Whether it has answered the order.
+    pub done: bool,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// When it is asked next, in wall time; a time in the past means now.
+    pub next: Timestamp,
+    /// What failed last.
+    pub trouble: Option<String>,
+    /// Repeating it will not help by itself.
+    pub alarm: bool,
+}
+
+/// What a branch answered in the second phase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Confirmed or cancelled.
+    Done,
+    /// Ask again after this time.
+    NotYet(Duration),
+    /// Nobody knows what happened, and why.
+    Unknown(String),
+    /// It says that it cannot be: conflict, or Confirm without Try.
+    Alarm(String),
+}
+
+/// One global transaction. Everything is to be stored before its consequences leave the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Global {
+    /// Its id.
+    pub xid: Xid,
+    /// How far it is.
+    pub phase: Phase,
+    /// When trying ends, by the initiating service's wall clock.
+    pub deadline: Timestamp,
+    /// The remote branches.
+    pub branches: Vec<Branch>,
+}
+
+impl Global {
+    /// A transaction that begins, with remote branches of these numbers.
+    #[must_use]
+    pub fn begin(xid: Xid, deadline: Timestamp, branches: impl IntoIterator<Item = u16>) -> Self {
+        let branches = branches
+            .into_iter()
+            .map(|index| Branch {
+                index,
+                done: false,
+                attempts: 0,
+                next: Timestamp::from_millis(0),
+                trouble: None,
+                alarm: false,
+            })
+            .collect();
+        Self { xid, phase: Phase::Trying, deadline, branches }
+    }
+
+    /// Decides to commit. Committing again is no error.
+    ///
+    /// # Errors
+    /// When it is too late or decided otherwise; nothing changes then.
+    pub fn commit(&mut self, now: Timestamp) -> Result<(), Refused> {
+        match self.phase {
+            Phase::Trying if self.deadline < now => Err(Refused::Expired),
+            Phase::Trying => {
+                self.enter(Phase::Committing);
+                Ok(())
+            }
+            Phase::Committing | Phase::Committed => Ok(()),
+            Phase::Aborting | Phase::Aborted => Err(Refused::Aborted),
+        }
+    }
+
+    /// Decides to abort. Aborting again is no error.
+    ///
+    /// # Errors
+    /// When it is committed; nothing changes then.
+    pub fn abort(&mut self) -> Result<(), Refused> {
+        match self.phase {
+            Phase::Trying => {
+                self.enter(Phase::Aborting);
+                Ok(())
+            }
+            Phase::Aborting | Phase::Aborted => Ok(()),
+            Phase::Committing | Phase::Committed => Err(Refused::Committed),
+        }
+    }
+
+    /// Whether it is to be aborted because its time is up.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.phase == Phase::Trying && self.deadline < now
+    }
+
+    /// The branches to be asked now, and what. An attempt that is due further ahead than any pause
+    /// is long was planned before the wall clock stepped back: it is due now.
+    #[must_use]
+    pub fn due(&self, now: Timestamp, backoff: &Backoff) -> Option<(Order, Vec<u16>)> {
+        let order = match self.phase {
+            Phase::Committing => Order::Confirm,
+            Phase::Aborting => Order::Cancel,
+            Phase::Trying | Phase::Committed | Phase::Aborted => return None,
+        };
+        let ahead = now + backoff.longest;
+        let open = self.branches.iter().filter(|it| !it.done);
+        let due = open.filter(|it| it.next <= now || ahead < it.next);
+        Some((order, due.map(|it| it.index).collect()))
+    }
+
+    /// Takes the answer of a branch to `order`.
+    pub fn answered(
+        &mut self,
+        index: u16,
+        order: Order,
+        answer: Answer,
+        now: Timestamp,
+        backoff: &Backoff,
+        jitter: f64,
+    ) {
+        if self.phase.decision() != Some(order) {
+            return;
+        }
+        let Some(branch) = self.branches.iter_mut().find(|it| it.index == index && !it.done) else {
+            return;
+        };
+        match answer {
+            Answer::Done => {
+                branch.done = true;
+                branch.trouble = None;
+                branch.alarm = false;
+            }
+            Answer::NotYet(pause) => branch.next = now + pause.min(backoff.longest),
+            Answer::Unknown(why) => branch.failed(why, false, now, backoff, jitter),
+            Answer::Alarm(why) => branch.failed(why, true, now, backoff, jitter),
+        }
+        self.finish();
+    }
+
+    /// When something is to be done next: the deadline, a branch's next attempt, or never.
+    #[must_use]
+    pub fn next(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Trying => Some(self.deadline),
+            Phase::Committing | Phase::Aborting => {
+                self.branches.iter().filter(|it| !it.done).map(|it| it.next).min()
+            }
+            Phase::Committed | Phase::Aborted => None,
+        }
+    }
+
+    /// Whether a human should look: a branch raised an alarm or failed [`STUCK_AFTER`] times.
+    #[must_use]
+    pub fn stuck(&self) -> bool {
+        self.branches.iter().any(Branch::stuck)
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.finish();
+    }
+
+    /// Without branches that are open, the second phase is over.
+    fn finish(&mut self) {
+        if self.branches.iter().all(|it| it.done) {
+            match self.phase {
+                Phase::Committing => self.phase = Phase::Committed,
+                Phase::Aborting => self.phase = Phase::Aborted,
+                Phase::Trying | Phase::Committed | Phase::Aborted => {}
+            }
+        }
+    }
+}
+
+impl Branch {
+    /// Whether a human should look at it.
+    #[must_use]
+    pub const fn stuck(&self) -> bool {
+        !self.done && (self.alarm || STUCK_AFTER <= self.attempts)
+    }
+
+    fn failed(&mut self, why: String, alarm: bool, now: Timestamp, backoff: &Backoff, jitter: f64) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.alarm = alarm;
+        self.next = now + backoff.pause(self.attempts, jitter);
+        self.trouble = Some(why);
+    }
+}

@@ -1,0 +1,220 @@
+//! The endpoints, and one branch call from the request to the answer.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+use tradewind_base::{Problem, Timestamp};
+use tradewind_service::axum::{Router, routing::post};
+use tradewind_service::{Answer, Caller, Failure, Json, answer::chain};
+use tradewind_sql::TransactionError;
+
+use super::{Boxed, BranchError, Call, Participant, Participants};
+use crate::fence::{self, Key};
+use crate::machine::fence::Refusal;
+use crate::wire;
+
+/// What of a call does not depend on the participant's types.
+#[derive(Clone)]
+pub(super) struct Settled {
+    pub(super) key: Key,
+    pub(super) now: Timestamp,
+}
+
+/// A participant without its types.
+pub(super) trait Action: Send + Sync {
+    fn reserve(self: Arc<Self>, all: Participants, body: wire::Try) -> Boxed<Result<(), Failure>>;
+    fn confirm(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>>;
+    fn cancel(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>>;
+}
+
+pub(super) struct Mounted<P>(P);
+
+impl<P> Mounted<P> {
+    pub(super) const fn new(participant: P) -> Self {
+        Self(participant)
+    }
+}
+
+impl<P: Participant> Mounted<P> {
+    fn read(payload: &Value) -> Result<P::Reservation, BranchError> {
+        use serde::Deserialize as _;
+        P::Reservation::deserialize(payload).map_err(|error| {
+            let detail = "the payload is not what this action reserves";
+            let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "tcc.payload", detail);
+            problem.field("payload", error.to_string()).into()
+        })
+    }
+
+    fn stored(text: &str) -> Result<P::Reservation, BranchError> {
+        serde_json::from_str(text).map_err(|error| BranchError::Failed(Box::new(error)))
+    }
+}
+
+impl<P: Participant> Action for Mounted<P> {
+    fn reserve(self: Arc<Self>, all: Participants, body: wire::Try) -> Boxed<Result<(), Failure>> {
+        Box::pin(async move {
+            let reservation = Self::read(&body.payload).map_err(failure)?;
+            let text = body.payload.to_string();
+            let (now, skew) = (all.clock.now(), all.settings.skew);
+            let deadline = Timestamp::from_millis(body.deadline_ms);
+            let (xid, branch) = (body.xid, body.branch);
+            let key =
+                Key { xid, branch, action: P::ACTION.into(), initiator: body.initiator.clone() };
+            let initiator = body.initiator;
+            let mut call =
+                Call { xid, branch, initiator, deadline: Some(deadline), now, token: None };
+            let entered = self.0.enter(&call, &reservation).await.map_err(failure)?;
+            call.token = entered.token;
+            let done = all.database.transaction("tcc try", move |tx| {
+                fence::reserve(tx, &key, &text, deadline, (now, skew), |tx| {
+                    self.0.reserve(tx, &call, &reservation)
+                })
+            });
+            let result = settle(done.await);
+            drop(entered);
+            result
+        })
+    }
+
+    fn confirm(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>> {
+        Box::pin(async move {
+            let done = all.database.transaction("tcc confirm", move |tx| {
+                fence::confirm(tx, &it.key, it.now, |tx, text| {
+                    self.0.confirm(tx, &it.call(), &Self::stored(text)?)
+                })
+            });
+            settle(done.await)
+        })
+    }
+
+    fn cancel(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>> {
+        Box::pin(async move {
+            let done = all.database.transaction("tcc cancel", move |tx| {
+                fence::cancel(tx, &it.key, it.now, |tx, text| {
+                    self.0.cancel(tx, &it.call(), &Self::stored(text)?)
+                })
+            });
+            settle(done.await)
+        })
+    }
+}
+
+impl Settled {
+    fn call(&self) -> Call {
+        let Key { xid, branch, initiator, .. } = self.key.clone();
+        Call { xid, branch, initiator, deadline: None, now: self.now, token: None }
+    }
+}
+
+pub(super) fn mount(all: &Participants) -> Router {
+    let mut router = Router::new();
+    for (name, action) in &all.actions {
+        let (name, action) = (*name, Arc::clone(action));
+        let (all_1, action_1) = (all.clone(), Arc::clone(&action));
+        let on_try =
+            async move |caller: Caller, Json(body): Json<wire::Try>| -> Answer<wire::Done> {
+                authorize(&caller, &body.initiator)?;
+                action_1.reserve(all_1, body).await?;
+                Ok(done("tried"))
+            };
+        let (all_2, action_2) = (all.clone(), Arc::clone(&action));
+        let on_confirm =
+            async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
+                authorize(&caller, &body.initiator)?;
+                let settled = settled(&all_2, name, body);
+                action_2.confirm(all_2, settled).await?;
+                Ok(done("confirmed"))
+            };
+        let all_3 = all.clone();
+        let on_cancel =
+            async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
+                authorize(&caller, &body.initiator)?;
+                let settled = settled(&all_3, name, body);
+                action.cancel(all_3, settled).await?;
+                Ok(done("cancelled"))
+            };
+        router = router
+            .route(&format!("/tcc/{name}/try"), post(on_try))
+            .route(&format!("/tcc/{name}/confirm"), post(on_confirm))
+            .route(&format!("/tcc/{name}/cancel"), post(on_cancel));
+    }
+    router
+}
+
+fn settled(all: &Participants, action: &'static str, body: wire::Second) -> Settled {
+    let wire::Second { xid, branch, initiator } = body;
+    Settled { key: Key { xid, branch, action: action.into(), initiator }, now: all.clock.now() }
+}
+
+fn done(state: &str) -> Json<wire::Done> {
+    Json(wire::Done { state: state.to_owned() })
+}
+
+/// Only the initiator itself may speak for its transactions.
+fn authorize(caller: &Caller, initiator: &str) -> Result<(), Failure> {
+    if caller.0.service == initiator {
+        return Ok(());
+    }
+    let detail = "a branch is driven by the service that began its transaction";
+    Err(Problem::new(StatusCode::FORBIDDEN, "tcc.initiator", detail)
+        .field("initiator", "must be the calling service")
+        .into())
+}
+
+/// The answer for what the local transaction came to.
+fn settle(
+    result: Result<Result<(), Refusal>, TransactionError<BranchError>>,
+) -> Result<(), Failure> {
+    match result {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(refusal)) => Err(refused(refusal).into()),
+        Err(TransactionError::Refused(error)) => Err(failure(error)),
+        Err(TransactionError::Busy) => {
+            let detail = "too much is waiting; nothing was done";
+            Err(Problem::unavailable("tcc.busy", detail).into())
+        }
+        Err(error) => Err(Failure::internal(&error)),
+    }
+}
+
+pub(super) fn failure(error: BranchError) -> Failure {
+    match error {
+        BranchError::Refused(problem) => {
+            let mut problem = *problem;
+            // The type keeps the participant's own code; the code says that it is definite.
+            problem.status = StatusCode::CONFLICT;
+            wire::REFUSED.clone_into(&mut problem.code);
+            problem.into()
+        }
+        BranchError::NotYet(pause) => {
+            let detail = "something this needs is not settled yet";
+            // Rounded up, and never "at once".
+            let seconds = u32::try_from(pause.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+            Problem::new(StatusCode::TOO_EARLY, wire::NOT_YET, detail)
+                .retry_after(seconds.max(1))
+                .into()
+        }
+        BranchError::Storage(error) if error.is_transient() => {
+            tracing::warn!(error = chain(&error), "a branch's database has no room");
+            Problem::unavailable("tcc.busy", "the database is busy; nothing was done").into()
+        }
+        error => Failure::internal(&error),
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    let (code, detail) = match refusal {
+        Refusal::NoTry => (wire::NO_TRY, "there is nothing to confirm: no Try was seen"),
+        Refusal::Conflict => (wire::CONFLICT, "the branch has ended the other way"),
+        Refusal::Ended => (wire::ENDED, "the branch has ended"),
+        Refusal::Suspended => (wire::SUSPENDED, "the branch was cancelled before its Try came"),
+        Refusal::Expired => (wire::EXPIRED, "the deadline has passed"),
+        Refusal::TooFar => (wire::EXPIRED, "the deadline is further ahead than any may be"),
+        Refusal::Mismatch => (wire::MISMATCH, "xid and branch belong to another call"),
+    };
+    if matches!(refusal, Refusal::NoTry | Refusal::Conflict | Refusal::Mismatch) {
+        tracing::error!(code, "a branch call that must not be");
+    }
+    Problem::new(StatusCode::CONFLICT, code, detail)
+}

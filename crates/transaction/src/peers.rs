@@ -1,0 +1,162 @@
+//! The services that are called: one channel each, made when first needed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tradewind_base::Context;
+use tradewind_base::id::Xid;
+use tradewind_call::{CallError, Channel, Client, Identity, Policy, Request};
+use tradewind_discovery::{Discovery, ServiceName, ServiceNameError};
+
+use crate::wire;
+
+/// Calls services by name. Clones share the channels.
+#[derive(Clone)]
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    discovery: Discovery,
+    client: Client,
+    identity: Identity,
+    policy: Policy,
+    channels: Mutex<HashMap<ServiceName, Channel>>,
+}
+
+/// Most services that are followed; more than any estate's participants.
+const PEERS_MAX: usize = 256;
+
+/// Why a service cannot be called.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// Its name is none.
+    #[error("`{service}` is no service name")]
+    Name {
+        /// The text.
+        service: String,
+        /// What is wrong.
+        #[source]
+        source: ServiceNameError,
+    },
+    /// Too many different services.
+    #[error("more than {PEERS_MAX} services")]
+    TooMany,
+    /// The call failed.
+    #[error("the call failed")]
+    Call(#[from] CallError),
+}
+
+impl Peers {
+    /// Peers found by `discovery` and called as `identity`. A call is repeated by whoever decided
+    /// on it, with backoff, so a channel itself retries only on another instance.
+    #[must_use]
+    pub fn new(discovery: Discovery, client: Client, identity: Identity) -> Self {
+        let policy = Policy { read: Duration::from_secs(5), ..Policy::default() };
+        Self(Arc::new(Inner {
+            discovery,
+            client,
+            identity,
+            policy,
+            channels: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// The name of the service that calls.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        self.0.identity.service().as_str()
+    }
+
+    /// The channel to a service. Following it begins with the first call of this.
+    ///
+    /// # Errors
+    /// When the name is none, or there are too many.
+    pub fn channel(&self, service: &str) -> Result<Channel, PeerError> {
+        let name = ServiceName::parse(service)
+            .map_err(|source| PeerError::Name { service: service.to_owned(), source })?;
+        let mut channels = self.0.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(&name) {
+            return Ok(channel.clone());
+        }
+        if PEERS_MAX <= channels.len() {
+            return Err(PeerError::TooMany);
+        }
+        let Inner { discovery, client, identity, policy, .. } = &*self.0;
+        let channel = Channel::new(
+            discovery,
+            client.clone(),
+            name.clone(),
+            policy.clone(),
+            Some(identity.clone()),
+        );
+        channels.insert(name, channel.clone());
+        Ok(channel)
+    }
+
+    /// Sends one of the three calls of a branch.
+    pub(crate) async fn branch<B: Serialize + Sync>(
+        &self,
+        service: &str,
+        action: &str,
+        step: Step,
+        (xid, body): (Xid, &B),
+        limit: Duration,
+    ) -> Result<(), PeerError> {
+        let channel = self.channel(service)?;
+        let (endpoint, tail) = match step {
+            Step::Try => ("/tcc/{action}/try", "/try"),
+            Step::Confirm => ("/tcc/{action}/confirm", "/confirm"),
+            Step::Cancel => ("/tcc/{action}/cancel", "/cancel"),
+        };
+        // The fence makes each of them idempotent.
+        let request = Request::new(Method::POST, endpoint)
+            .literal("/tcc/")
+            .segment("action", &action)
+            .literal(tail)
+            .json(body)
+            .idempotent()
+            .timeout(limit);
+        let context = Context { xid: Some(xid), ..Context::current() };
+        Ok(Box::pin(context.scope(channel.run(request))).await?)
+    }
+
+    /// Asks the initiating service what was decided.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub async fn outcome(&self, initiator: &str, xid: Xid) -> Result<wire::Decision, PeerError> {
+        let request = Request::new(Method::GET, "/tcc/outcome/{xid}")
+            .literal("/tcc/outcome/")
+            .segment("xid", &xid);
+        let outcome: wire::Outcome = self.get(initiator, request).await?;
+        Ok(outcome.decision)
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        service: &str,
+        request: Request,
+    ) -> Result<T, PeerError> {
+        let channel = self.channel(service)?;
+        Ok(Box::pin(channel.call(request)).await?)
+    }
+}
+
+/// One of the three calls of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Try,
+    Confirm,
+    Cancel,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("as", &self.own_name()).finish_non_exhaustive()
+    }
+}
