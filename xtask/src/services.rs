@@ -1,6 +1,8 @@
-//! The real servers that tests run against: installed once, started on private sockets in a
-//! temporary folder, ended with the run.
+//! The real servers that tests run against, and the foreign clients that run against ours:
+//! installed once; servers are started on private sockets in a temporary folder and end with the
+//! run.
 
+mod clients;
 mod mariadb;
 
 use std::path::Path;
@@ -8,29 +10,33 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use clients::Clients;
 use mariadb::MariaDb;
 
 /// The running servers; dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Services {
     mariadb: MariaDb,
+    clients: Clients,
 }
 
 impl Services {
     /// Installs what is missing and starts all of them.
-    pub(crate) fn start() -> anyhow::Result<Self> {
-        Ok(Self { mariadb: MariaDb::start()? })
+    pub(crate) fn start(root: &Path) -> anyhow::Result<Self> {
+        Ok(Self { clients: Clients::install(root)?, mariadb: MariaDb::start()? })
     }
 
     /// How tests reach them.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![("TRADEWIND_TEST_MYSQL_URL", self.mariadb.url())]
+        let mut variables = vec![("TRADEWIND_TEST_MYSQL_URL", self.mariadb.url())];
+        variables.extend(self.clients.environment());
+        variables
     }
 }
 
 /// Starts the servers and waits until the person has seen enough.
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
-    let services = Services::start()?;
+    let services = Services::start(root)?;
     println!("\nrunning; in another terminal, in {}:", root.display());
     for (name, value) in services.environment() {
         println!("  export {name}='{value}'");

@@ -10,8 +10,13 @@ use crate::services::Services;
 use crate::tidy;
 
 /// Packages with tests behind the feature `services`.
-const WITH_SERVICES: &[&str] =
-    &["tradewind-sql", "tradewind-gateway", "tradewind-inventory", "tradewind-order"];
+const WITH_SERVICES: &[&str] = &[
+    "tradewind-sql",
+    "tradewind-gateway",
+    "tradewind-inventory",
+    "tradewind-interop",
+    "tradewind-order",
+];
 
 /// Runs all checks and all tests, and prints the sum at the end.
 pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
@@ -35,7 +40,7 @@ pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
         cargo::test(cargo(root).args(["test", "--workspace", "--no-fail-fast"]))
     })?);
     if !plain {
-        let services = step("servers", Services::start)?;
+        let services = step("servers and clients", || Services::start(root))?;
         count(step("tests with servers", || {
             let mut command = cargo(root);
             command.args(["test", "--no-fail-fast", "--features", "services"]);
