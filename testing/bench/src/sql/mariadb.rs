@@ -36,7 +36,16 @@ impl MariaDb {
         let text = String::from_utf8_lossy(&installed.stderr).into_owned();
         anyhow::ensure!(installed.status.success(), "mariadb-install-db failed: {text}");
         let socket = sockets.path().join("s");
-        let child = Command::new(program)
+        // Ctrl-C ends the bench alone, which then has no time to end its server.
+        let mut server = match find("setpriv") {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let child = server
             .args(["--no-defaults", "--skip-networking", "--innodb-buffer-pool-size=256M"])
             .args([&data_argument, &user, &format!("--socket={}", socket.display())])
             .stdout(Stdio::null())

@@ -19,7 +19,6 @@ type Request = (Step, i64, oneshot::Sender<anyhow::Result<u64>>);
 /// Threads with a connection each, behind one queue.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    /// `None` once closed.
     queue: SyncSender<Request>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
