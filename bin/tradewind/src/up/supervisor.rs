@@ -258,7 +258,7 @@ impl Supervisor {
     async fn kill_the_rest(&mut self) {
         for child in &mut self.children {
             if let Some(process) = &mut child.process {
-                tracing::warn!(child = child.plan.name, "child did not end in time, killing it");
+                tracing::warn!(child = child.plan.name, "killing a child that has not ended");
                 process.kill();
             }
         }
