@@ -232,9 +232,30 @@ impl Estate {
     pub async fn interrupt(&mut self) -> (Option<i32>, Duration) {
         let start = tokio::time::Instant::now();
         signal(self.pid, Signal::INT);
+        (self.ended().await, start.elapsed())
+    }
+
+    /// Sends Ctrl-C, and once more when it says that it is stopping; returns the exit code and how
+    /// long the end took from there.
+    ///
+    /// # Panics
+    /// When it does not end within half a minute.
+    pub async fn interrupt_twice(&mut self) -> (Option<i32>, Duration) {
+        signal(self.pid, Signal::INT);
+        let output = self.folder.path().join("up.out");
+        eventually("up says that it stops", Duration::from_secs(10), || async {
+            let text = std::fs::read_to_string(&output).unwrap_or_default();
+            wanted(text, |it| it.contains("Ctrl-C again"))
+        })
+        .await;
+        let start = tokio::time::Instant::now();
+        signal(self.pid, Signal::INT);
+        (self.ended().await, start.elapsed())
+    }
+
+    async fn ended(&mut self) -> Option<i32> {
         let status = tokio::time::timeout(Duration::from_secs(30), self.up.wait()).await;
-        let status = status.expect("up ends").expect("up can be waited for");
-        (status.code(), start.elapsed())
+        status.expect("up ends").expect("up can be waited for").code()
     }
 
     /// Kills the supervisor alone, as the kernel would, and waits until every child is gone too.

@@ -8,6 +8,25 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tradewind_e2e::{Estate, Settings, alive, eventually, wanted};
 
+/// An estate whose gateway and order service are in the middle of a request that does not end,
+/// and whose gateway is ready to wait for that.
+async fn busy_estate() -> (Estate, TcpStream) {
+    let settings: Settings = vec![("gateway.drain_limit", "60s".to_owned())];
+    let estate = Estate::start_with(settings).await;
+    let mut client = TcpStream::connect(("127.0.0.1", estate.ports.gateway)).await.unwrap();
+    let begun = "POST /order/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                 content-length: 100\r\n\r\n{";
+    client.write_all(begun.as_bytes()).await.unwrap();
+    eventually("the request is in work", Duration::from_secs(10), || async {
+        let mut order = tradewind_e2e::Client::new(format!("127.0.0.1:{}", estate.ports.order));
+        let text = order.get("/metrics").await.map_err(|it| it.to_string())?.text();
+        let line = "tradewind_http_requests_in_flight{service=\"order\"} 1";
+        wanted(text, |it| it.contains(line)).map_err(|_| "none in flight".to_owned())
+    })
+    .await;
+    (estate, client)
+}
+
 /// A child that cannot be started again does not take the others along: it is tried until it can.
 #[tokio::test]
 async fn a_restart_that_fails_ends_nothing_and_is_tried_again() {
@@ -38,21 +57,8 @@ async fn a_restart_that_fails_ends_nothing_and_is_tried_again() {
 /// others: they end in order, and nothing is left.
 #[tokio::test]
 async fn a_child_that_takes_its_time_leaves_some_for_the_others() {
-    let settings: Settings = vec![("gateway.drain_limit", "60s".to_owned())];
-    let mut estate = Estate::start_with(settings).await;
+    let (mut estate, client) = busy_estate().await;
     let children = estate.processes();
-    let mut client = TcpStream::connect(("127.0.0.1", estate.ports.gateway)).await.unwrap();
-    let begun = "POST /order/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-                 content-length: 100\r\n\r\n{";
-    client.write_all(begun.as_bytes()).await.unwrap();
-    eventually("the request is in work", Duration::from_secs(10), || async {
-        let mut order = tradewind_e2e::Client::new(format!("127.0.0.1:{}", estate.ports.order));
-        let text = order.get("/metrics").await.map_err(|it| it.to_string())?.text();
-        let line = "tradewind_http_requests_in_flight{service=\"order\"} 1";
-        wanted(text, |it| it.contains(line)).map_err(|_| "none in flight".to_owned())
-    })
-    .await;
-
     let (code, took) = estate.interrupt().await;
     assert_eq!(code, Some(0), "{}", estate.logs());
     assert!(took < Duration::from_secs(10), "took {took:?}");
@@ -63,6 +69,19 @@ async fn a_child_that_takes_its_time_leaves_some_for_the_others() {
         let closed = log.lines().any(|it| it.contains("step done") && it.contains("database"));
         assert!(closed, "{name} was killed: {log}");
     }
+    drop(client);
+}
+
+/// Who presses Ctrl-C twice does not want to wait.
+#[tokio::test]
+async fn a_second_ctrl_c_ends_everything_at_once() {
+    let (mut estate, client) = busy_estate().await;
+    let children = estate.processes();
+    let (code, took) = estate.interrupt_twice().await;
+    assert_eq!(code, Some(0), "{}", estate.logs());
+    assert!(took < Duration::from_secs(2), "took {took:?}");
+    let left: Vec<_> = children.iter().filter(|it| alive(it.pid)).collect();
+    assert!(left.is_empty(), "{left:?}");
     drop(client);
 }
 
