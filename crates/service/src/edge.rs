@@ -12,7 +12,10 @@
 //! | bytes of the body | 413, at once when declared, else where the bound is passed |
 //! | time for the answer | 504; the deadline of the caller counts when it is earlier |
 //! | time without a request | the connection is closed |
-//! | time the client does not read the answer | the connection is closed |
+//! | time the client does not read the answer, HTTP/1.1 | the connection is closed |
+//!
+//! A client of HTTP/2 that gives a stream no room holds that stream, of the hundred it may have,
+//! as long as it answers the pings on its connection; it holds no place among the requests.
 //!
 //! **A handler that may change state runs to its end**, whether or not the client still waits: it
 //! is a task of its own with the deadline in its [`tradewind_base::Context`]. At the deadline the
