@@ -25,6 +25,8 @@ use crate::machine::auth::{Algorithm, Claims, Verdict};
 pub const REFRESH_GAP: Duration = Duration::from_secs(1);
 /// How long a request with an unknown key id waits for a fetch under way.
 const REFRESH_WAIT: Duration = Duration::from_secs(2);
+/// How long the first fetch waits for an instance of the issuer to appear.
+const FIRST_WAIT: Duration = Duration::from_secs(3);
 /// The first pause after a failed fetch, doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -176,7 +178,7 @@ impl Tokens {
         client: Client,
         tasks: &Tasks,
     ) {
-        let view = match &source {
+        let mut view = match &source {
             KeySource::Service(name, _) => Some(discovery.view(name)),
             KeySource::Fixed(..) => None,
         };
@@ -184,6 +186,13 @@ impl Tokens {
         tasks.spawn("jwks", move |cancel| async move {
             let mut pause = RETRY_MIN;
             let mut turn = 0_usize;
+            if let Some(view) = &mut view {
+                // At a start of the whole estate the issuer is a moment behind: asking nobody
+                // would only cost a warning and a pause.
+                let somebody = view.wait_for(|list| list.up().next().is_some());
+                let somebody = tokio::time::timeout(FIRST_WAIT, somebody);
+                let _ = cancel.run_until_cancelled(somebody).await;
+            }
             loop {
                 let fetch = fetch(&client, &source, view.as_ref(), turn);
                 let result = tokio::select! {
