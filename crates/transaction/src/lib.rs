@@ -4,6 +4,8 @@ pub mod fence;
 pub mod machine;
 pub mod participant;
 mod peers;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use engine::{Declaration, Engine, LogError, Setup, Tried};

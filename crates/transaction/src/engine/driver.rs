@@ -32,6 +32,9 @@ const CLEAN_EVERY: u32 = 240;
 /// Most transactions that one cleaning deletes: a short transaction.
 const CLEAN_MAX: u32 = 200;
 
+/// Between attempts to get a first shard.
+const EAGER: Duration = Duration::from_millis(100);
+
 /// Finished transactions that are written down without waiting for the next look.
 const FINISHED_MAX: usize = 128;
 
@@ -84,7 +87,7 @@ impl Inner {
                 Ok(held) => {
                     renewed = asked;
                     if held.is_empty() {
-                        pause = self.settings.poll.min(every);
+                        pause = EAGER.min(every);
                     }
                     *lock(&self.held) = held;
                 }

@@ -1,0 +1,209 @@
+//! Calls as a network delivers them: late, twice, out of order, by the wrong one.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tradewind_base::Rng;
+use tradewind_base::id::Xid;
+
+use super::on_each_database;
+use super::support::{Kind, World, until};
+use crate::fence;
+
+on_each_database! {
+    a_try_after_its_cancel_reserves_nothing,
+    a_cancel_without_a_try_is_remembered,
+    every_call_repeated_has_its_effect_once,
+    a_confirm_without_a_try_is_an_alarm,
+    the_opposite_of_what_happened_is_an_alarm,
+    a_try_past_its_deadline_is_refused,
+    a_refused_try_leaves_no_row,
+    only_the_initiator_drives_a_branch,
+    one_xid_for_two_things_is_refused,
+    racing_calls_of_one_branch_end_it_once,
+    cleaning_deletes_old_final_rows_only,
+}
+
+struct Branch<'a> {
+    world: &'a World,
+    xid: Xid,
+}
+
+impl<'a> Branch<'a> {
+    fn new(world: &'a World) -> Self {
+        let xid = Xid::generate(world.clock.now(), &mut Rng::from_entropy());
+        Self { world, xid }
+    }
+
+    fn body(&self, count: i64, ahead_ms: i64) -> Value {
+        let deadline = self.world.clock.now().millis() + ahead_ms;
+        json!({"xid": self.xid, "branch": 1, "initiator": "order", "deadline_ms": deadline,
+            "payload": {"id": 1, "count": count}})
+    }
+
+    /// Status, and the state or the problem's code.
+    async fn send(&self, step: &str, body: &Value) -> (u16, String) {
+        let reply = self.world.stock.send(step, "order", body).await;
+        let json = reply.json();
+        let text = if reply.status == 200 { &json["state"] } else { &json["code"] };
+        (reply.status, text.as_str().unwrap().to_owned())
+    }
+
+    async fn try_(&self, count: i64) -> (u16, String) {
+        self.send("try", &self.body(count, 5000)).await
+    }
+
+    async fn second(&self, step: &str) -> (u16, String) {
+        self.send(step, &json!({"xid": self.xid, "branch": 1, "initiator": "order"})).await
+    }
+
+    async fn fence(&self) -> u8 {
+        self.world.stock.fence(self.xid, 1).await
+    }
+}
+
+fn is(status: u16, text: &str) -> (u16, String) {
+    (status, text.to_owned())
+}
+
+async fn a_try_after_its_cancel_reserves_nothing(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    assert_eq!(branch.second("cancel").await, is(200, "cancelled"));
+    assert_eq!(branch.try_(2).await, is(409, "tcc.suspended"));
+    assert_eq!(world.stock.goods().await, (10, 0, 0));
+    assert_eq!(branch.fence().await, 4);
+}
+
+async fn a_cancel_without_a_try_is_remembered(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    for _ in 0..3 {
+        assert_eq!(branch.second("cancel").await, is(200, "cancelled"));
+    }
+    assert_eq!((branch.fence().await, world.stock.goods().await), (4, (10, 0, 0)));
+}
+
+async fn every_call_repeated_has_its_effect_once(kind: Kind) {
+    let world = World::new(kind).await;
+    let (used, released) = (Branch::new(&world), Branch::new(&world));
+    let (first, second) = (used.body(2, 5000), released.body(3, 5000));
+    for _ in 0..3 {
+        assert_eq!(used.send("try", &first).await, is(200, "tried"));
+        assert_eq!(released.send("try", &second).await, is(200, "tried"));
+    }
+    assert_eq!(world.stock.goods().await, (5, 5, 0));
+    for _ in 0..3 {
+        assert_eq!(used.second("confirm").await, is(200, "confirmed"));
+        assert_eq!(released.second("cancel").await, is(200, "cancelled"));
+    }
+    assert_eq!(world.stock.goods().await, (8, 0, 2));
+    assert_eq!(used.send("try", &first).await, is(409, "tcc.ended"));
+    assert_eq!(released.send("try", &second).await, is(409, "tcc.ended"));
+    assert_eq!(world.stock.goods().await, (8, 0, 2));
+}
+
+async fn a_confirm_without_a_try_is_an_alarm(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    assert_eq!(branch.second("confirm").await, is(409, "tcc.no-try"));
+    assert_eq!((branch.fence().await, world.stock.goods().await), (0, (10, 0, 0)));
+}
+
+async fn the_opposite_of_what_happened_is_an_alarm(kind: Kind) {
+    let world = World::new(kind).await;
+    let (used, released, empty) = (Branch::new(&world), Branch::new(&world), Branch::new(&world));
+    used.try_(2).await;
+    used.second("confirm").await;
+    assert_eq!(used.second("cancel").await, is(409, "tcc.conflict"));
+    released.try_(2).await;
+    released.second("cancel").await;
+    assert_eq!(released.second("confirm").await, is(409, "tcc.conflict"));
+    empty.second("cancel").await;
+    assert_eq!(empty.second("confirm").await, is(409, "tcc.conflict"));
+    assert_eq!(world.stock.goods().await, (8, 0, 2));
+}
+
+async fn a_try_past_its_deadline_is_refused(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    let late = branch.body(2, -101);
+    assert_eq!(branch.send("try", &late).await, is(409, "tcc.expired"));
+    assert_eq!(branch.send("try", &branch.body(2, 4_000_000)).await, is(409, "tcc.expired"));
+    assert_eq!((branch.fence().await, world.stock.goods().await), (0, (10, 0, 0)));
+    // What was taken in time is still answered when its answer was lost.
+    let in_time = branch.body(2, 5000);
+    assert_eq!(branch.send("try", &in_time).await, is(200, "tried"));
+    assert_eq!(branch.send("try", &late).await, is(200, "tried"));
+}
+
+async fn a_refused_try_leaves_no_row(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    assert_eq!(branch.try_(11).await, is(409, "tcc.refused"));
+    let wrong = json!({"xid": branch.xid, "branch": 1, "initiator": "order",
+        "deadline_ms": world.clock.now().millis() + 5000, "payload": {"id": "one"}});
+    assert_eq!(branch.send("try", &wrong).await, is(409, "tcc.refused"));
+    assert_eq!((branch.fence().await, world.stock.goods().await), (0, (10, 0, 0)));
+    assert_eq!(branch.second("cancel").await, is(200, "cancelled"));
+}
+
+async fn only_the_initiator_drives_a_branch(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    assert_eq!(branch.try_(2).await, is(200, "tried"));
+    let body = json!({"xid": branch.xid, "branch": 1, "initiator": "order"});
+    assert_eq!(world.stock.send("confirm", "points", &body).await.status, 403);
+    let nobody = world.stock.running.post("/tcc/take/cancel", &[], &body.to_string()).await;
+    assert_eq!(nobody.status, 403);
+    let own = json!({"xid": branch.xid, "branch": 1, "initiator": "points"});
+    let reply = world.stock.send("cancel", "points", &own).await;
+    assert_eq!((reply.status, reply.problem().0.as_str()), (409, "tcc.mismatch"));
+    assert_eq!(world.stock.goods().await, (8, 2, 0));
+}
+
+async fn one_xid_for_two_things_is_refused(kind: Kind) {
+    let world = World::new(kind).await;
+    let branch = Branch::new(&world);
+    assert_eq!(branch.try_(2).await, is(200, "tried"));
+    assert_eq!(branch.try_(3).await, is(409, "tcc.mismatch"));
+    assert_eq!(world.stock.goods().await, (8, 2, 0));
+}
+
+async fn racing_calls_of_one_branch_end_it_once(kind: Kind) {
+    let world = World::new(kind).await;
+    for round in 0..10 {
+        let branch = Branch::new(&world);
+        if round % 2 == 0 {
+            branch.try_(1).await;
+        }
+        let (body, cancel) = (branch.body(1, 5000), || branch.second("cancel"));
+        let late = branch.send("try", &body);
+        let (one, two, three, _) = tokio::join!(cancel(), cancel(), cancel(), late);
+        assert_eq!(
+            [one, two, three],
+            [is(200, "cancelled"), is(200, "cancelled"), is(200, "cancelled")]
+        );
+        assert!([3, 4].contains(&branch.fence().await));
+    }
+    assert_eq!(world.stock.goods().await, (10, 0, 0));
+}
+
+async fn cleaning_deletes_old_final_rows_only(kind: Kind) {
+    let world = World::new(kind).await;
+    let (tried, done, empty) = (Branch::new(&world), Branch::new(&world), Branch::new(&world));
+    tried.try_(1).await;
+    done.try_(1).await;
+    done.second("confirm").await;
+    empty.second("cancel").await;
+    let clean = async |later: Duration| {
+        let (now, zero) = (world.clock.now() + later, Duration::ZERO);
+        let work =
+            move |tx: &mut tradewind_sql::Transaction<'_>| fence::clean(tx, now, zero, zero, 100);
+        world.stock.database.transaction("clean", work).await.unwrap()
+    };
+    assert_eq!(clean(Duration::from_secs(3599)).await, 0, "a late Try may still come");
+    assert_eq!(clean(Duration::from_secs(3601 * 2)).await, 2);
+    assert_eq!([tried.fence().await, done.fence().await, empty.fence().await], [1, 0, 0]);
+    until(async || world.stock.goods().await == (8, 1, 1)).await;
+}

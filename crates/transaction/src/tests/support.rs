@@ -1,0 +1,449 @@
+//! An order service that initiates, a stock and a points service that take part.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tradewind_base::id::Xid;
+use tradewind_base::{Clock, Problem, SystemClock, Tasks};
+use tradewind_call::{Client, Identity};
+use tradewind_discovery::{Discovery, Instance, ServiceName};
+use tradewind_host::testing::{Reply, Running};
+use tradewind_service::Keys;
+use tradewind_service::axum::extract::Request;
+use tradewind_service::axum::middleware::{Next, from_fn};
+use tradewind_service::axum::response::IntoResponse as _;
+use tradewind_sql::{Database, DatabaseUrl, Error, Migration, Options, Transaction, params};
+
+use crate::engine::{Declaration, Engine, Settings, Setup, Tried};
+use crate::machine::backoff::Backoff;
+use crate::participant::{self, BranchError, Call, Participant, Participants};
+use crate::{Peers, engine, fence};
+
+/// No test waits longer for anything.
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Sqlite,
+    #[cfg(feature = "services")]
+    MySql,
+}
+
+const FENCE: [Migration; 2] = fence::migrations(2);
+const STOCK: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create goods",
+        sqlite: "CREATE TABLE goods (id INTEGER PRIMARY KEY,
+            available INTEGER NOT NULL CHECK (available >= 0),
+            frozen INTEGER NOT NULL CHECK (frozen >= 0), taken INTEGER NOT NULL)",
+        mysql: "CREATE TABLE goods (id BIGINT PRIMARY KEY,
+            available BIGINT NOT NULL CHECK (available >= 0),
+            frozen BIGINT NOT NULL CHECK (frozen >= 0), taken BIGINT NOT NULL)",
+    },
+    FENCE[0],
+    FENCE[1],
+];
+const LOG: [Migration; 5] = engine::migrations(2);
+const ORDER: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create orders",
+        sqlite: "CREATE TABLE orders (xid TEXT PRIMARY KEY, state TEXT NOT NULL,
+            cancels INTEGER NOT NULL)",
+        mysql: "CREATE TABLE orders (xid CHAR(36) PRIMARY KEY, state VARCHAR(20) NOT NULL,
+            cancels INT NOT NULL)",
+    },
+    LOG[0],
+    LOG[1],
+    LOG[2],
+    LOG[3],
+    LOG[4],
+];
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Take {
+    pub(super) id: i64,
+    pub(super) count: i64,
+}
+
+/// What a participant can be told to do wrong.
+#[derive(Default)]
+pub(super) struct Mischief {
+    /// Answers are lost after the effect.
+    pub(super) lose: AtomicBool,
+    /// Confirms fail.
+    pub(super) fail_confirm: AtomicBool,
+    /// Trys are not possible yet.
+    pub(super) not_yet: AtomicBool,
+    /// Calls that had an effect.
+    pub(super) effects: AtomicU32,
+}
+
+struct Shelf(Arc<Mischief>);
+
+impl Shelf {
+    fn step(
+        tx: &mut Transaction<'_>,
+        sql: &'static str,
+        take: &Take,
+        refused: &'static str,
+    ) -> Result<(), BranchError> {
+        if tx.execute(sql, params![take.count, take.count, take.id, take.count])? == 1 {
+            return Ok(());
+        }
+        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused, "too few are left");
+        Err(problem.field("count", "is more than there are").into())
+    }
+}
+
+impl Participant for Shelf {
+    type Reservation = Take;
+    const ACTION: &'static str = "take";
+
+    fn reserve(
+        &self,
+        tx: &mut Transaction<'_>,
+        _call: &Call,
+        take: &Take,
+    ) -> Result<(), BranchError> {
+        if self.0.not_yet.load(Ordering::SeqCst) {
+            return Err(BranchError::NotYet(Duration::from_millis(20)));
+        }
+        let sql = "UPDATE goods SET available = available - ?, frozen = frozen + ?
+            WHERE id = ? AND available >= ?";
+        Self::step(tx, sql, take, "stock.short")
+    }
+
+    fn confirm(
+        &self,
+        tx: &mut Transaction<'_>,
+        _call: &Call,
+        take: &Take,
+    ) -> Result<(), BranchError> {
+        if self.0.fail_confirm.load(Ordering::SeqCst) {
+            return Err(BranchError::Failed("told to fail".into()));
+        }
+        self.0.effects.fetch_add(1, Ordering::SeqCst);
+        let sql = "UPDATE goods SET frozen = frozen - ?, taken = taken + ?
+            WHERE id = ? AND frozen >= ?";
+        Self::step(tx, sql, take, "stock.broken")
+    }
+
+    fn cancel(
+        &self,
+        tx: &mut Transaction<'_>,
+        _call: &Call,
+        take: &Take,
+    ) -> Result<(), BranchError> {
+        let sql = "UPDATE goods SET frozen = frozen - ?, available = available + ?
+            WHERE id = ? AND frozen >= ?";
+        Self::step(tx, sql, take, "stock.broken")
+    }
+}
+
+/// A service with its database. Its tasks end with the test's runtime.
+pub(super) struct Member {
+    name: &'static str,
+    pub(super) database: Database,
+    pub(super) running: Running,
+    pub(super) mischief: Arc<Mischief>,
+    participants: Participants,
+}
+
+pub(super) struct World {
+    pub(super) discovery: Discovery,
+    pub(super) stock: Member,
+    pub(super) points: Member,
+    pub(super) orders: Database,
+    pub(super) order: Running,
+    pub(super) engine: Engine,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) keys: Keys,
+    pub(super) tasks: Tasks,
+    peers: Peers,
+    _folder: tempfile::TempDir,
+}
+
+pub(super) fn quick() -> Settings {
+    Settings {
+        decide: Duration::from_millis(300),
+        answer: Duration::from_secs(2),
+        backoff: Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(50) },
+        not_yet: Duration::from_millis(20),
+        lease: Duration::from_millis(600),
+        poll: Duration::from_millis(20),
+        ..Settings::default()
+    }
+}
+
+fn open(
+    kind: Kind,
+    folder: &tempfile::TempDir,
+    name: &'static str,
+    migrations: &[Migration],
+) -> Database {
+    let url = match kind {
+        Kind::Sqlite => DatabaseUrl::sqlite(&folder.path().join(format!("{name}.db"))),
+        #[cfg(feature = "services")]
+        Kind::MySql => {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::SeqCst);
+            let id = std::process::id();
+            tradewind_host::testing::fresh_mysql(&format!("tcc_{name}_{id}_{number}"))
+        }
+    };
+    Database::open(&url, Options::default(), name, migrations).unwrap()
+}
+
+impl World {
+    pub(super) async fn new(kind: Kind) -> Self {
+        Self::with(kind, quick()).await
+    }
+
+    pub(super) async fn with(kind: Kind, settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, tasks) = (Arc::new(SystemClock::new()) as Arc<dyn Clock>, Tasks::new());
+        let keys = Keys::from_secret(&[7; 32]).unwrap();
+        let discovery = Discovery::fixed(Vec::new());
+        let stock = Member::start(kind, &folder, "stock", &clock).await;
+        let points = Member::start(kind, &folder, "points", &clock).await;
+        let orders = open(kind, &folder, "orders", ORDER);
+        let peers = peers("order", &discovery, &keys, &tasks);
+        let engine = setup(&orders, &clock, &peers, settings).start(&tasks);
+        let order = Running::start("order", engine.mount()).await;
+        let world = Self {
+            discovery,
+            stock,
+            points,
+            orders,
+            order,
+            engine,
+            clock,
+            keys,
+            tasks,
+            peers,
+            _folder: folder,
+        };
+        world.everybody_is_up();
+        world
+    }
+
+    /// Another engine over the same log, as another instance of the order service has it.
+    pub(super) fn another_engine(&self) -> Engine {
+        setup(&self.orders, &self.clock, &self.peers, quick()).start(&self.tasks)
+    }
+
+    pub(super) fn everybody_is_up(&self) {
+        let addresses = [
+            ("stock", self.stock.running.address()),
+            ("points", self.points.running.address()),
+            ("order", self.order.address()),
+        ];
+        self.discovery.replace(addresses.map(|(name, at)| instance(name, at)).to_vec());
+    }
+
+    /// Points refuses connections.
+    pub(super) fn points_is_down(&self) {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let addresses = [
+            ("stock", self.stock.running.address()),
+            ("points", closed),
+            ("order", self.order.address()),
+        ];
+        self.discovery.replace(addresses.map(|(name, at)| instance(name, at)).to_vec());
+    }
+
+    /// Participants ask for outcomes from now on.
+    pub(super) fn resolvers(&self) {
+        for member in [&self.stock, &self.points] {
+            let peers = peers(member.name, &self.discovery, &self.keys, &self.tasks);
+            member.participants.start(peers, &self.tasks);
+        }
+    }
+
+    pub(super) fn declare(&self, count: i64, limit: Duration) -> Declaration {
+        let take = Take { id: 1, count };
+        let declaration = self.engine.declare("place", limit);
+        let declaration = declaration.own(&json!({ "of": count })).unwrap();
+        let declaration = declaration.branch("stock", "take", &take).unwrap();
+        declaration.branch("points", "take", &take).unwrap()
+    }
+
+    /// The first durable step.
+    pub(super) async fn begin(&self, declaration: &Declaration) {
+        let (engine, it) = (self.engine.clone(), declaration.clone());
+        self.orders
+            .transaction("begin", move |tx| {
+                engine.begin(tx, &it)?;
+                let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
+                tx.execute(sql, params![it.xid().to_string()])?;
+                Ok::<_, crate::LogError>(())
+            })
+            .await
+            .unwrap();
+    }
+
+    /// The last durable step.
+    pub(super) async fn commit(
+        &self,
+        xid: Xid,
+    ) -> Result<(), tradewind_sql::TransactionError<crate::LogError>> {
+        let engine = self.engine.clone();
+        self.orders
+            .transaction("commit", move |tx| {
+                engine.commit(tx, xid)?;
+                let sql = "UPDATE orders SET state = 'placed' WHERE xid = ?";
+                tx.execute(sql, params![xid.to_string()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The whole way of an order.
+    pub(super) async fn place(&self, count: i64, limit: Duration) -> (Xid, Tried) {
+        let declaration = self.declare(count, limit);
+        let xid = declaration.xid();
+        self.begin(&declaration).await;
+        let tried = self.engine.try_all(&declaration).await;
+        if tried == Tried::Reserved {
+            self.commit(xid).await.unwrap();
+            self.engine.settle(xid);
+        } else {
+            self.engine.abort_now(xid, "a branch did not reserve").await.unwrap();
+        }
+        (xid, tried)
+    }
+
+    /// State of an order, and how often it was cancelled.
+    pub(super) async fn order(&self, xid: Xid) -> (String, u32) {
+        self.orders
+            .read("order", move |tx| {
+                let sql = "SELECT state, cancels FROM orders WHERE xid = ?";
+                let row = tx.query_one(sql, params![xid.to_string()], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+                Ok::<_, Error>(row.unwrap_or_default())
+            })
+            .await
+            .unwrap()
+    }
+
+    /// What both participants hold: available, frozen, taken.
+    pub(super) async fn goods(&self) -> [(i64, i64, i64); 2] {
+        [self.stock.goods().await, self.points.goods().await]
+    }
+
+    pub(super) async fn both_hold(&self, what: (i64, i64, i64)) {
+        until(async || self.goods().await == [what, what]).await;
+    }
+
+    /// Nothing is left to be done in the log.
+    pub(super) async fn all_finished(&self) {
+        until(async || {
+            let open = self.orders.read("open", |tx| {
+                let sql = "SELECT COUNT(*) FROM tradewind_tcc WHERE finished_ms IS NULL";
+                Ok::<_, Error>(tx.query_one(sql, &[], |row| row.get::<i64>(0))?.unwrap_or(0))
+            });
+            open.await.unwrap() == 0
+        })
+        .await;
+    }
+}
+
+fn setup(database: &Database, clock: &Arc<dyn Clock>, peers: &Peers, settings: Settings) -> Setup {
+    Setup::new(database.clone(), Arc::clone(clock), peers.clone()).settings(settings).on_abort(
+        "place",
+        |tx, xid, payload| {
+            assert!(payload["of"].is_i64(), "the own payload comes back");
+            let sql = "UPDATE orders SET state = 'cancelled', cancels = cancels + 1 WHERE xid = ?";
+            tx.execute(sql, params![xid.to_string()])?;
+            Ok(())
+        },
+    )
+}
+
+fn peers(name: &str, discovery: &Discovery, keys: &Keys, tasks: &Tasks) -> Peers {
+    let identity = Identity::new(ServiceName::parse(name).unwrap(), keys.seal().clone());
+    Peers::new(discovery.clone(), Client::standard(tasks), identity)
+}
+
+fn instance(name: &str, at: SocketAddr) -> Instance {
+    let name = ServiceName::parse(name).unwrap();
+    Instance::plain(&name, &at.ip().to_string(), at.port()).unwrap()
+}
+
+impl Member {
+    async fn start(
+        kind: Kind,
+        folder: &tempfile::TempDir,
+        name: &'static str,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let database = open(kind, folder, name, STOCK);
+        let fill =
+            |tx: &mut Transaction<'_>| tx.execute("INSERT INTO goods VALUES (1, 10, 0, 0)", &[]);
+        database.transaction("fill", fill).await.unwrap();
+        let mischief = Arc::new(Mischief::default());
+        let settings = participant::Settings {
+            skew: Duration::from_millis(100),
+            resolve_after: Duration::from_millis(200),
+            resolve_every: Duration::from_millis(50),
+            ..participant::Settings::default()
+        };
+        let participants = Participants::new(database.clone(), Arc::clone(clock))
+            .settings(settings)
+            .with(Shelf(Arc::clone(&mischief)));
+        let lose = Arc::clone(&mischief);
+        let router = participants.mount().layer(from_fn(move |request: Request, next: Next| {
+            let lose = Arc::clone(&lose);
+            async move {
+                let answer = next.run(request).await;
+                if lose.lose.load(Ordering::SeqCst) {
+                    return StatusCode::BAD_GATEWAY.into_response();
+                }
+                answer
+            }
+        }));
+        let running = Running::start(name, router).await;
+        Self { name, database, running, mischief, participants }
+    }
+
+    pub(super) async fn goods(&self) -> (i64, i64, i64) {
+        let read = |tx: &mut Transaction<'_>| {
+            let sql = "SELECT available, frozen, taken FROM goods WHERE id = 1";
+            tx.query_one(sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        };
+        self.database.read("goods", read).await.unwrap().unwrap_or_default()
+    }
+
+    /// The state of a fence row; 0 when there is none.
+    pub(super) async fn fence(&self, xid: Xid, branch: u16) -> u8 {
+        let read = move |tx: &mut Transaction<'_>| {
+            let sql = "SELECT status FROM tradewind_fence WHERE xid = ? AND branch = ?";
+            tx.query_one(sql, params![xid.to_string(), branch], |row| row.get::<u8>(0))
+        };
+        self.database.read("fence", read).await.unwrap().unwrap_or(0)
+    }
+
+    /// Sends a branch call as `caller`.
+    pub(super) async fn send(&self, step: &str, caller: &str, body: &Value) -> Reply {
+        let header = self.running.caller(caller);
+        self.running.post(&format!("/tcc/take/{step}"), &[header], &body.to_string()).await
+    }
+}
+
+/// Waits until `holds`.
+pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, wait).await.expect("what was waited for did not come");
+}
