@@ -16,6 +16,8 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-inventory",
     "tradewind-interop",
     "tradewind-order",
+    "tradewind-idempotency",
+    "tradewind-lock",
 ];
 
 /// Runs all checks and all tests, and prints the sum at the end.
