@@ -3,12 +3,15 @@
 //! One hash takes 19 MiB and some tens of milliseconds, on purpose. Unbounded, sign-ins would be
 //! the cheapest way to stop the service, so a fixed number runs at once, a fixed number waits, and
 //! the next one is told to come back.
+//!
+//! The memory of a hash goes on to the next one. Freed, it would stay with the allocator once for
+//! every thread that ever computed a hash, and the pool of blocking threads has hundreds.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::password_hash::Error;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 
 /// How many passwords wait to be hashed at most, for each that is being hashed.
@@ -41,6 +44,72 @@ pub(crate) struct Full;
 pub(crate) struct Hasher {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    spare: Spare,
+}
+
+/// Memory for hashes that is not in use: at most one piece for each hash that runs at once.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<Block>>>>);
+
+impl Spare {
+    /// Lends memory to `work` and keeps it afterwards.
+    fn lend<T>(&self, work: impl FnOnce(&mut Vec<Block>) -> T) -> T {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut memory = kept.unwrap_or_default();
+        let done = work(&mut memory);
+        // Hashes made elsewhere may ask for more; that much is not kept.
+        if memory.len() <= Params::DEFAULT.block_count() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+        }
+        done
+    }
+}
+
+impl std::fmt::Debug for Spare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spare(…)")
+    }
+}
+
+/// Computes the hash of a password.
+fn compute(
+    (algorithm, version, params): (Algorithm, Version, &Params),
+    salt: &Salt,
+    password: &[u8],
+    memory: &mut Vec<Block>,
+) -> Result<Output, Error> {
+    memory.resize(params.block_count(), Block::new());
+    let bytes = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let mut out = [0; Output::MAX_LENGTH];
+    let out = out.get_mut(..bytes).ok_or(Error::OutputSize)?;
+    let argon2 = Argon2::new(algorithm, version, params.clone());
+    argon2.hash_password_into_with_memory(password, salt, out, memory)?;
+    Ok(Output::new(out)?)
+}
+
+/// Hashes a password with a new salt.
+fn hash(password: &[u8], memory: &mut Vec<Block>) -> Result<PasswordHash, Error> {
+    let (algorithm, version, params) = <(Algorithm, Version, Params)>::default();
+    let salt = Salt::generate();
+    let output = compute((algorithm, version, &params), &salt, password, memory)?;
+    Ok(PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(salt),
+        hash: Some(output),
+    })
+}
+
+/// Whether the password fits the hash.
+fn fits(password: &[u8], hash: &PasswordHash, memory: &mut Vec<Block>) -> Result<bool, Error> {
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Ok(false) };
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str())?;
+    let version = hash.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let params = Params::try_from(hash)?;
+    let computed = compute((algorithm, version, &params), salt, password, memory)?;
+    // The comparison of outputs takes the same time wherever they differ.
+    Ok(computed == *expected)
 }
 
 impl Hash {
@@ -67,6 +136,7 @@ impl Hasher {
         Self {
             running: Arc::new(Semaphore::new(parallel)),
             admitted: Arc::new(Semaphore::new(parallel * (1 + WAITING_PER_RUNNING))),
+            spare: Spare::default(),
         }
     }
 
@@ -78,7 +148,7 @@ impl Hasher {
 
     /// Hashes a password with a salt of its own.
     pub(crate) async fn hash(&self, password: String) -> Result<Hash, HashError> {
-        let work = move || Argon2::default().hash_password(password.as_bytes());
+        let work = move |memory: &mut Vec<Block>| hash(password.as_bytes(), memory);
         let hash = self.run(work).await.map_err(|Full| HashError::Full)?;
         let hash = hash.ok_or_else(|| HashError::Failed("the work did not end".into()))?;
         let hash = hash.map_err(|it| HashError::Failed(it.to_string()))?;
@@ -87,23 +157,24 @@ impl Hasher {
 
     /// Whether the password fits the hash. Takes the same time for every password.
     pub(crate) async fn verify(&self, password: String, hash: Hash) -> Result<bool, Full> {
-        let work = move || {
+        let work = move |memory: &mut Vec<Block>| {
             let hash = PasswordHash::new(hash.as_str()).ok()?;
-            Argon2::default().verify_password(password.as_bytes(), &hash).ok()
+            fits(password.as_bytes(), &hash, memory).ok()
         };
-        Ok(self.run(work).await?.flatten().is_some())
+        Ok(self.run(work).await?.flatten().unwrap_or(false))
     }
 
     /// Runs `work` when its turn comes; `None` when it panicked.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     ) -> Result<Option<T>, Full> {
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| Full)?;
         let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Full)?;
+        let spare = self.spare.clone();
         // The permits go with the work: a caller that leaves does not make room before its time.
         let work = move || {
-            let done = work();
+            let done = spare.lend(work);
             drop((running, admitted));
             done
         };
@@ -126,6 +197,38 @@ mod tests {
         assert_eq!(hasher.verify("correct horse".into(), hash.clone()).await, Ok(true));
         assert_eq!(hasher.verify("wrong horse".into(), hash.clone()).await, Ok(false));
         assert_eq!(format!("{hash:?}"), "Hash(…)");
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_again_and_no_more_of_it_is_kept_than_runs_at_once() {
+        let hasher = Hasher::new(2);
+        let hash = hasher.hash("p".into()).await.unwrap();
+        let place = || hasher.spare.0.lock().unwrap().first().unwrap().as_ptr();
+        let first = place();
+        assert_eq!(hasher.verify("p".into(), hash.clone()).await, Ok(true));
+        assert_eq!(place(), first);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let (hasher, hash) = (hasher.clone(), hash.clone());
+            tasks.spawn(async move { hasher.verify("p".into(), hash).await });
+        }
+        assert_eq!(tasks.join_all().await, [Ok(true); 12]);
+        assert!(hasher.spare.0.lock().unwrap().len() <= 2);
+    }
+
+    #[tokio::test]
+    async fn hashes_made_elsewhere_with_other_parameters_are_verified() {
+        // Argon2i and argon2id of the reference implementation's command, `echo -n password`.
+        for made in [
+            "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA",
+        ] {
+            let hasher = Hasher::new(1);
+            let hash = Hash::parse(made).unwrap();
+            assert_eq!(hasher.verify("password".into(), hash.clone()).await, Ok(true));
+            assert_eq!(hasher.verify("passwore".into(), hash).await, Ok(false));
+            assert!(hasher.spare.0.lock().unwrap().is_empty(), "64 MiB are not kept");
+        }
     }
 
     #[tokio::test]
