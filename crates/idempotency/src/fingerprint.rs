@@ -183,8 +183,9 @@ mod tests {
 
     #[test]
     fn the_first_algorithm_never_changes() {
-        let known = "v1:e5b73f4ce1c2";
-        assert!(of(r#"{"b":2,"a":1}"#).as_str().starts_with(known), "{:?}", of(r#"{"b":2,"a":1}"#));
+        // Computed with another implementation of SHA-256.
+        let known = "v1:e151a62c954e6bea60ee99fc91ede2e707b4cddce8d5bcac309ed6eb105be3df";
+        assert_eq!(of(r#"{"b":2,"a":1}"#).as_str(), known);
     }
 
     fn json() -> impl Strategy<Value = Value> {

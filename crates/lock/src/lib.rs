@@ -74,6 +74,8 @@ mod place;
 mod schema;
 mod sql;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use config::{ConfigError, LockConfig};
 pub use error::{AcquireError, Lost, ReleaseError, StoreError};
