@@ -1,0 +1,108 @@
+//! The half message as a branch of a distributed transaction: `/tcc/message/…`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tradewind_base::id::Xid;
+use tradewind_base::{Context, Problem, Timestamp};
+use tradewind_message::wire::{self, BranchMessage, MessageId};
+use tradewind_service::axum::extract::State;
+use tradewind_service::{Answer, Caller, Failure, Json};
+
+use super::{App, branch_failure};
+use crate::store::{Branch, NewMessage};
+
+/// How far ahead a deadline may lie: what is remembered of a branch must outlive it.
+const DEADLINE_AHEAD_MAX: Duration = Duration::from_secs(12 * 3600);
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Try {
+    xid: Xid,
+    branch: u16,
+    initiator: String,
+    deadline_ms: i64,
+    payload: BranchMessage,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Settle {
+    xid: Xid,
+    branch: u16,
+    initiator: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Done {
+    state: &'static str,
+    /// The message of the branch.
+    message: MessageId,
+}
+
+pub(super) async fn reserve(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Json(body): Json<Try>,
+) -> Answer<Done> {
+    let now = app.clock.now();
+    let deadline = Timestamp::from_millis(body.deadline_ms);
+    let Try { xid, branch, initiator, payload, .. } = body;
+    let BranchMessage { topic, key, kind, source, data } = payload;
+    let detail = "the message of the branch cannot be taken; see errors";
+    let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "message.invalid", detail);
+    let mut problem = wire::check_parts(problem, [&topic, &key, &kind, &source], &data);
+    if !wire::is_name(&initiator) {
+        problem = problem.field("initiator", wire::NAME_RULE);
+    }
+    if now + DEADLINE_AHEAD_MAX < deadline {
+        problem = problem.field("deadline_ms", "must be at most twelve hours ahead");
+    }
+    if !problem.errors.is_empty() {
+        return Err(problem.into());
+    }
+    let id = MessageId::of_branch(xid, branch);
+    let trace = Context::current().trace;
+    let data = data.get().to_owned();
+    let message = NewMessage { id, topic, key, kind, source, data, trace };
+    let at = Branch { xid, branch, initiator };
+    let first_check = deadline + app.branch_grace;
+    let done = app.store.branch_try(at, message, deadline, first_check, now).await;
+    done.map_err(branch_failure)?;
+    Ok(Json(Done { state: "tried", message: id }))
+}
+
+pub(super) async fn confirm(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Json(body): Json<Settle>,
+) -> Answer<Done> {
+    let (at, message) = body.branch()?;
+    let done = app.store.branch_confirm(at, app.clock.now()).await.map_err(branch_failure)?;
+    if let Some(changed) = done {
+        app.dispatcher.hand_over(&changed);
+    }
+    Ok(Json(Done { state: "confirmed", message }))
+}
+
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Caller(_): Caller,
+    Json(body): Json<Settle>,
+) -> Answer<Done> {
+    let (at, message) = body.branch()?;
+    app.store.branch_cancel(at, app.clock.now()).await.map_err(branch_failure)?;
+    Ok(Json(Done { state: "cancelled", message }))
+}
+
+impl Settle {
+    fn branch(self) -> Result<(Branch, MessageId), Failure> {
+        let Self { xid, branch, initiator } = self;
+        if !wire::is_name(&initiator) {
+            let detail = "the branch cannot be what it says; see errors";
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            let problem = Problem::new(status, "message.invalid", detail);
+            return Err(problem.field("initiator", wire::NAME_RULE).into());
+        }
+        Ok((Branch { xid, branch, initiator }, MessageId::of_branch(xid, branch)))
+    }
+}

@@ -1,0 +1,358 @@
+//! Brings what is committed to who subscribed.
+//!
+//! A commit hands its deliveries over through a bounded queue; what finds no room there, no place
+//! on its lane, or an open circuit stays in the table, and is found by the scan: for what is due,
+//! and after a crash. One task decides; attempts run in tasks of their own, a bounded number on
+//! each lane and in all. Another task asks producers about what is undecided, unparks, buries and
+//! cleans.
+
+mod check;
+mod courier;
+mod lanes;
+mod push;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tradewind_base::{Clock, Tasks, seal};
+use tradewind_discovery::Discovery;
+use tradewind_http::Client;
+use tradewind_message::SigningKey;
+
+use crate::config::Settings;
+use crate::machine::delivery::Rules;
+use crate::machine::schedule::Schedule;
+use crate::store::{Changed, Lane, Seen, Store, SubscriptionRow};
+
+use courier::Courier;
+use lanes::{Lanes, Showed};
+
+/// Deliveries that wait to be looked at; more are left to the scan.
+const QUEUE: usize = 4096;
+/// How many of them one turn takes at most.
+const TURN: usize = 256;
+/// How often a commit's parked neighbours, off lanes and finished rows are looked at.
+const KEEP_EVERY: Duration = Duration::from_millis(500);
+/// How many rows one step of that takes at most.
+const KEEP_BATCH: u32 = 100;
+
+/// What attempts and checks share.
+#[derive(Debug)]
+struct Core {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    courier: Courier,
+    signing: SigningKey,
+    rules: Rules,
+    checks: Schedule,
+    attempt_limit: Duration,
+    lease: Duration,
+    retention: Duration,
+}
+
+/// The way into the dispatcher. Clones lead to the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatcher {
+    queue: mpsc::Sender<(Lane, Seen)>,
+    look: Arc<Notify>,
+    keep: Arc<Notify>,
+}
+
+/// What it is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) discovery: Discovery,
+    pub(crate) client: Client,
+    pub(crate) key: seal::Key,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+}
+
+struct Ended {
+    lane: Lane,
+    showed: Showed,
+}
+
+struct Loop {
+    core: Arc<Core>,
+    lanes: Lanes,
+    tasks: Tasks,
+    ended: mpsc::Sender<Ended>,
+    scan_every: Duration,
+}
+
+impl Dispatcher {
+    /// Starts it.
+    pub(crate) fn start(parts: Parts, tasks: &Tasks) -> Self {
+        let Parts { store, discovery, client, key, clock, settings } = parts;
+        let limit = settings.attempt_timeout;
+        let signing = SigningKey::derive(&key);
+        let core = Arc::new(Core {
+            store,
+            courier: Courier::new(discovery, client, key, Arc::clone(&clock), limit),
+            clock,
+            signing,
+            rules: settings.rules,
+            checks: settings.checks,
+            attempt_limit: limit,
+            // Connecting to up to three instances may come on top of the limit of the last.
+            lease: limit + Duration::from_secs(5),
+            retention: settings.retention,
+        });
+        let (queue, handed) = mpsc::channel(QUEUE);
+        let (ended, endings) = mpsc::channel(settings.deliveries_max.max(1));
+        let it = Self { queue, look: Arc::new(Notify::new()), keep: Arc::new(Notify::new()) };
+        let lanes = Lanes::new(settings.deliveries_per_subscription, settings.deliveries_max);
+        let scan_every = settings.scan_every;
+        let dispatcher =
+            Loop { core: Arc::clone(&core), lanes, tasks: tasks.clone(), ended, scan_every };
+        let look = Arc::clone(&it.look);
+        tasks.spawn("dispatch", |cancel| async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = dispatcher.run(handed, endings, look) => {}
+            }
+        });
+        let (keep, handle) = (Arc::clone(&it.keep), it.clone());
+        tasks.spawn("keep messages", |cancel| async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = core.keep(keep, handle) => {}
+            }
+        });
+        it
+    }
+
+    /// Hands over what a commit made. Never waits: what does not fit is found by the scan.
+    pub(crate) fn hand_over(&self, changed: &Changed) {
+        for key in &changed.deliveries {
+            let lane = Lane { subscriber: key.subscriber.clone(), topic: changed.topic.clone() };
+            let seen = Seen { key: key.clone(), token: None };
+            if self.queue.try_send((lane, seen)).is_err() {
+                self.look.notify_one();
+                return;
+            }
+        }
+    }
+
+    /// Looks at the table now: a subscription changed or dead letters were given another life.
+    pub(crate) fn look(&self) {
+        self.look.notify_one();
+        self.keep.notify_one();
+    }
+}
+
+impl Loop {
+    async fn run(
+        mut self,
+        mut handed: mpsc::Receiver<(Lane, Seen)>,
+        mut endings: mpsc::Receiver<Ended>,
+        look: Arc<Notify>,
+    ) {
+        let mut next = Instant::now();
+        let mut fresh = Vec::with_capacity(TURN);
+        loop {
+            tokio::select! {
+                Some(it) = endings.recv() => {
+                    let mut hungry = self.end(&it);
+                    while let Ok(it) = endings.try_recv() {
+                        hungry |= self.end(&it);
+                    }
+                    if hungry {
+                        next = Instant::now();
+                    }
+                }
+                _ = handed.recv_many(&mut fresh, TURN) => self.admit(&mut fresh),
+                () = look.notified() => next = Instant::now(),
+                () = tokio::time::sleep_until(next) => {
+                    self.scan().await;
+                    next = Instant::now() + self.scan_every;
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, it: &Ended) -> bool {
+        self.lanes.end(&it.lane, it.showed, self.core.clock.monotonic())
+    }
+
+    /// Starts what was handed over, as far as there is room.
+    fn admit(&mut self, fresh: &mut Vec<(Lane, Seen)>) {
+        let mut by_lane: BTreeMap<Lane, Vec<Seen>> = BTreeMap::new();
+        for (lane, seen) in fresh.drain(..) {
+            by_lane.entry(lane).or_default().push(seen);
+        }
+        for (lane, mut seen) in by_lane {
+            let room = self.lanes.room(&lane, self.core.clock.monotonic());
+            if room < seen.len() {
+                seen.truncate(room);
+                self.lanes.waiting(&lane);
+            }
+            self.begin(lane, seen);
+        }
+    }
+
+    /// Looks for what is due on every lane with room.
+    async fn scan(&mut self) {
+        match self.core.store.subscriptions().await {
+            Ok(rows) => {
+                for it in &rows {
+                    self.core.courier.follow(&it.service);
+                }
+                self.lanes.update(rows);
+            }
+            Err(error) => tracing::warn!(error = %error, "cannot read subscriptions"),
+        }
+        for (lane, room) in self.lanes.open(self.core.clock.monotonic()) {
+            // The total may have been used up by the lanes before.
+            let room = room.min(self.lanes.room(&lane, self.core.clock.monotonic()));
+            if room == 0 {
+                self.lanes.waiting(&lane);
+                continue;
+            }
+            let now = self.core.clock.now();
+            match self.core.store.due(&lane.subscriber, &lane.topic, now, room).await {
+                Ok(seen) => {
+                    if seen.len() == room {
+                        // A full lane's next deliveries wait for a place, not for the clock.
+                        self.lanes.waiting(&lane);
+                    }
+                    self.begin(lane, seen);
+                }
+                Err(error) => tracing::warn!(error = %error, "cannot look for deliveries"),
+            }
+        }
+    }
+
+    /// Claims and sends in tasks of their own; each gives its place back however it ends.
+    fn begin(&mut self, lane: Lane, seen: Vec<Seen>) {
+        if seen.is_empty() {
+            return;
+        }
+        let count = seen.len();
+        let Some(to) = self.lanes.begin(&lane, count).cloned() else { return };
+        let (core, ended, tasks) = (Arc::clone(&self.core), self.ended.clone(), self.tasks.clone());
+        let to = Arc::new(to);
+        self.tasks.spawn("claim deliveries", move |_| async move {
+            let mut places: Vec<_> =
+                (0..count).map(|_| Place::new(ended.clone(), lane.clone())).collect();
+            let now = core.clock.now();
+            let claimed = core.store.claim(seen, now, now + core.lease).await;
+            let claimed = claimed.unwrap_or_else(|error| {
+                tracing::warn!(error = %error, "deliveries not claimed");
+                Vec::new()
+            });
+            for it in claimed {
+                let Some(mut place) = places.pop() else { break };
+                let (core, to) = (Arc::clone(&core), Arc::clone(&to));
+                tasks.spawn("deliver", |cancel| async move {
+                    let showed = tokio::select! {
+                        biased;
+                        showed = core.push(&it, &to) => Some(showed),
+                        () = cancel.cancelled() => None,
+                    };
+                    match showed {
+                        Some(showed) => place.tell(showed),
+                        // Perhaps sent: whoever delivers it next sends it again, which is allowed.
+                        None => core.put_back(&it).await,
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// A place on a lane; given back when dropped, also by a panic.
+struct Place {
+    ended: mpsc::Sender<Ended>,
+    lane: Option<Lane>,
+    showed: Showed,
+}
+
+impl Place {
+    fn new(ended: mpsc::Sender<Ended>, lane: Lane) -> Self {
+        Self { ended, lane: Some(lane), showed: Showed::Nothing }
+    }
+
+    const fn tell(&mut self, showed: Showed) {
+        self.showed = showed;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(lane) = self.lane.take() else { return };
+        // As many fit as there are places, so this fails only when the loop has ended.
+        if self.ended.try_send(Ended { lane, showed: self.showed }).is_err() {
+            tracing::debug!("a place came back after the end");
+        }
+    }
+}
+
+impl Core {
+    /// Everything that is not a delivery, again and again.
+    async fn keep(&self, keep: Arc<Notify>, dispatcher: Dispatcher) {
+        let mut cleaned = self.clock.monotonic();
+        loop {
+            let changed = self.check_back().await;
+            let mut more = !changed.is_empty();
+            for it in &changed {
+                dispatcher.hand_over(it);
+            }
+            match self.store.unpark(KEEP_BATCH, self.clock.now()).await {
+                Ok(changed) => {
+                    more |= changed.len() == KEEP_BATCH as usize;
+                    for it in &changed {
+                        tracing::info!(msg.id = %it.receipt.id, topic = it.topic, "message unparked");
+                        dispatcher.hand_over(it);
+                    }
+                }
+                Err(error) => tracing::warn!(error = %error, "cannot look for parked messages"),
+            }
+            more |= self.bury().await;
+            if Duration::from_secs(60) <= self.clock.monotonic() - cleaned {
+                cleaned = self.clock.monotonic();
+                self.clean().await;
+            }
+            if !more {
+                tokio::select! {
+                    () = keep.notified() => {}
+                    () = tokio::time::sleep(KEEP_EVERY) => {}
+                }
+            }
+        }
+    }
+
+    /// What waits for a subscriber that is gone becomes dead letters.
+    async fn bury(&self) -> bool {
+        let mut more = false;
+        let rows: Vec<SubscriptionRow> = self.store.subscriptions().await.unwrap_or_default();
+        for it in rows.iter().filter(|it| !it.active) {
+            let (now, limit) = (self.clock.now(), KEEP_BATCH as usize);
+            match self.store.bury_lane(&it.subscriber, &it.topic, now, limit).await {
+                Ok(count) => more |= count == limit,
+                Err(error) => tracing::warn!(error = %error, "cannot bury deliveries"),
+            }
+        }
+        more
+    }
+
+    async fn clean(&self) {
+        let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+        let now = self.clock.now().millis();
+        let before = tradewind_base::Timestamp::from_millis(now.saturating_sub(retention));
+        for _ in 0..100 {
+            match self.store.clean(before, KEEP_BATCH).await {
+                Ok(0) => return,
+                Ok(rows) => tracing::debug!(rows, "finished rows removed"),
+                Err(error) => {
+                    tracing::warn!(error = %error, "cannot remove finished rows");
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Who may be sent to now: subscriptions, places and circuits. In memory; rebuilt at a start.
+
+use std::collections::BTreeMap;
+
+use tradewind_base::Monotonic;
+
+use crate::machine::circuit::Circuit;
+use crate::store::{Lane, SubscriptionRow};
+
+/// All lanes.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    per_lane: usize,
+    total: usize,
+    running: usize,
+    lanes: BTreeMap<Lane, State>,
+}
+
+#[derive(Debug)]
+struct State {
+    subscription: SubscriptionRow,
+    running: usize,
+    circuit: Circuit,
+    /// More was there than places: look again when one becomes free.
+    backlog: bool,
+}
+
+/// How an attempt showed the subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showed {
+    /// Alive.
+    Alive,
+    /// Silent, or with a fault of its own.
+    Faulty,
+    /// Nothing: the attempt was given up by this side.
+    Nothing,
+}
+
+impl Lanes {
+    pub(super) const fn new(per_lane: usize, total: usize) -> Self {
+        Self { per_lane, total, running: 0, lanes: BTreeMap::new() }
+    }
+
+    /// Takes over the subscriptions of the database. What runs goes on.
+    pub(super) fn update(&mut self, rows: Vec<SubscriptionRow>) {
+        let mut old = std::mem::take(&mut self.lanes);
+        for row in rows {
+            let before = old.remove(&row.lane());
+            let moved = before.as_ref().is_some_and(|it| it.subscription != row);
+            let mut state = before.unwrap_or_else(|| State::new(row.clone()));
+            if moved {
+                // Another address: what the old one did says nothing of it.
+                state.circuit = Circuit::default();
+                state.subscription = row;
+            }
+            self.lanes.insert(state.subscription.lane(), state);
+        }
+        // Subscriptions are never removed, but what runs must find its place to give back.
+        self.lanes.extend(old.into_iter().filter(|(_, it)| 0 < it.running));
+    }
+
+    /// How many deliveries may begin on a lane now.
+    pub(super) fn room(&self, lane: &Lane, now: Monotonic) -> usize {
+        let Some(it) = self.lanes.get(lane) else { return 0 };
+        if !it.subscription.active {
+            return 0;
+        }
+        let places = self.per_lane.saturating_sub(it.running);
+        it.circuit.allows(places.min(self.total.saturating_sub(self.running)), now)
+    }
+
+    /// Takes places for `count` deliveries, which [`Lanes::room`] has shown to be there.
+    pub(super) fn begin(&mut self, lane: &Lane, count: usize) -> Option<&SubscriptionRow> {
+        let it = self.lanes.get_mut(lane)?;
+        it.running += count;
+        self.running += count;
+        if 0 < count {
+            it.circuit.begun();
+        }
+        Some(&it.subscription)
+    }
+
+    /// Remembers that more is waiting.
+    pub(super) fn waiting(&mut self, lane: &Lane) {
+        if let Some(it) = self.lanes.get_mut(lane) {
+            it.backlog = true;
+        }
+    }
+
+    /// Gives a place back. `true` when more is waiting for it.
+    pub(super) fn end(&mut self, lane: &Lane, showed: Showed, now: Monotonic) -> bool {
+        self.running = self.running.saturating_sub(1);
+        let Some(it) = self.lanes.get_mut(lane) else { return false };
+        it.running = it.running.saturating_sub(1);
+        let (subscriber, topic) = (&lane.subscriber, &lane.topic);
+        match showed {
+            Showed::Alive if it.circuit.answered() => {
+                tracing::info!(subscriber, topic, "subscriber answers again");
+                it.backlog = true;
+            }
+            Showed::Faulty if it.circuit.failed(now) => {
+                tracing::warn!(subscriber, topic, "subscriber does not answer; one try at a time");
+            }
+            Showed::Nothing => it.circuit.dropped(),
+            Showed::Alive | Showed::Faulty => {}
+        }
+        std::mem::take(&mut it.backlog)
+    }
+
+    /// The active lanes with room.
+    pub(super) fn open(&self, now: Monotonic) -> Vec<(Lane, usize)> {
+        let rooms = self.lanes.keys().map(|it| (it.clone(), self.room(it, now)));
+        rooms.filter(|(_, room)| 0 < *room).collect()
+    }
+}
+
+impl State {
+    fn new(subscription: SubscriptionRow) -> Self {
+        Self { subscription, running: 0, circuit: Circuit::default(), backlog: true }
+    }
+}

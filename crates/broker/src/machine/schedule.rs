@@ -1,0 +1,36 @@
+//! When the next attempt is due.
+
+use std::time::Duration;
+
+/// A pause that doubles from `first` to `longest`, `times` times at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+    /// How many attempts there are in all.
+    pub times: u32,
+}
+
+impl Schedule {
+    /// The pause after attempt number `attempts` (from 1), or `None` when that was the last.
+    /// `share`, from 0 to 1, spreads it between half and the whole, so that what failed together
+    /// does not come back together.
+    #[must_use]
+    pub fn pause(&self, attempts: u32, share: f64) -> Option<Duration> {
+        if self.times <= attempts {
+            return None;
+        }
+        let factor = 2_u32.saturating_pow(attempts.saturating_sub(1).min(31));
+        let whole = self.first.saturating_mul(factor).min(self.longest);
+        Some(whole.mul_f64(0.5 + share.clamp(0.0, 1.0) / 2.0))
+    }
+
+    /// How long all pauses take together at most.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        let pauses = (1..self.times.min(1000)).filter_map(|it| self.pause(it, 1.0));
+        pauses.fold(Duration::ZERO, Duration::saturating_add)
+    }
+}
