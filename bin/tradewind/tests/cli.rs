@@ -87,13 +87,14 @@ fn the_dump_of_every_kind_of_setting_says_the_same_when_read_back() {
 fn a_dump_shows_no_secret_and_its_stars_are_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = "[discovery]\nuser = \"me\"\npassword = \"hunter2\"\n\
-                [order.database]\nurl = \"mysql://me:hunter2@db/order\"\n";
+                [order.database]\nurl = \"mysql://me:hunter2@db/order\"\n\
+                [gateway.database]\nurl = \"mysql://me:hunter2@db/gateway\"\n";
     let dump = read_back(folder.path(), file);
     assert_eq!(dump.code, OK, "{dump:?}");
     assert!(!dump.out.contains("hunter2"), "{}", dump.out);
     let again = read_back(folder.path(), &dump.out);
     assert_eq!(again.code, MISCONFIGURED, "{again:?}");
-    for key in ["discovery.password", "order.database.url"] {
+    for key in ["discovery.password", "order.database.url", "gateway.database.url"] {
         assert!(again.error.contains(key), "{key} is not in {}", again.error);
     }
 }

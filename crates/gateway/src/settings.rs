@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tradewind_service::config::{ByteSize, Reader, Section};
+use tradewind_service::config::{ByteSize, HIDDEN, Reader, Section, Setting};
 use tradewind_service::edge::EdgeConfig;
 use tradewind_sql::DatabaseUrl;
 
@@ -128,7 +128,8 @@ impl Config {
             trusted_proxies: Vec::new(),
             access_log: None,
             access_log_bytes: 64 << 20,
-            drain_limit: seconds(8),
+            // With what comes after it this fits into the part of its end that `up` gives a server.
+            drain_limit: seconds(5),
         }
     }
 
@@ -234,16 +235,28 @@ fn read_proxies(section: &mut Section<'_>) -> Vec<Cidr> {
 }
 
 fn read_database(section: &mut Section<'_>) -> Option<DatabaseUrl> {
-    let text: Option<String> = section.optional(
-        "url",
-        "where the routes are: sqlite:FILE or mysql://…; absent: a file in the data folder",
-    );
-    match DatabaseUrl::parse(&text?) {
-        Ok(url) => Some(url),
-        Err(error) => {
-            section.invalid("url", error.to_string());
-            None
+    let meaning = "where the routes are; a SQLite file in the data folder when unset";
+    let setting: Option<DatabaseSetting> = section.optional("url", meaning);
+    setting.map(|it| it.0)
+}
+
+/// The address of a database as a setting, shown without its password.
+struct DatabaseSetting(DatabaseUrl);
+
+impl Setting for DatabaseSetting {
+    const EXPECTED: &'static str =
+        "a database like sqlite:data/gateway.db or mysql://user:password@host:3306/name";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // The messages do not repeat the text, which may hold a password.
+        if text.contains(&format!(":{HIDDEN}@")) {
+            return Err(format!("`{HIDDEN}` is what a dump shows in place of the password"));
         }
+        DatabaseUrl::parse(text).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
     }
 }
 
