@@ -16,6 +16,7 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-inventory",
     "tradewind-interop",
     "tradewind-order",
+    "tradewind-transaction",
     "tradewind-idempotency",
     "tradewind-lock",
 ];

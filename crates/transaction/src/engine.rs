@@ -9,6 +9,7 @@
 //! 5. The driver of whichever instance holds the shard's lease sends Confirms or Cancels until
 //!    each branch has answered. What nobody decided is aborted at the deadline.
 
+mod abort;
 mod declaration;
 mod driver;
 #[cfg(any(test, feature = "faults"))]
@@ -28,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tradewind_base::id::Xid;
 use tradewind_base::{Clock, Context, Rng, Timestamp};
+use tradewind_service::answer::chain;
 use tradewind_service::axum::Router;
 use tradewind_sql::{Database, Error, Transaction, TransactionError};
 
@@ -36,6 +38,7 @@ use crate::machine::fence::LIMIT_MAX;
 use crate::machine::global::{Phase, Refused};
 use crate::participant::BranchError;
 use crate::wire::{Decision, Outcome, Stuck, StuckBranch};
+use abort::abort;
 use lease::Held;
 use log::{Epoch, Record};
 
@@ -243,6 +246,16 @@ impl Engine {
         let database = &self.inner.database;
         let known = database.read("tcc outcome", move |tx| log::load(tx, xid)).await?;
         let phase = match known {
+            Some(record) if record.global.expired(now) => {
+                // Nobody may drive just now, and the one who asks holds a reservation.
+                let aborted = Box::pin(self.abort_now(xid, "asked about after its deadline")).await;
+                if let Err(error) = aborted {
+                    tracing::warn!(%xid, error = chain(&error), "failed to abort when asked");
+                }
+                let work = move |tx: &mut Transaction<'_>| log::load(tx, xid);
+                let record = database.read("tcc outcome", work).await?;
+                record.map_or(Phase::Trying, |it| it.global.phase)
+            }
             Some(record) => record.global.phase,
             None => {
                 let work = move |tx: &mut Transaction<'_>| {
@@ -268,16 +281,18 @@ impl Engine {
         let branches = records.iter().flat_map(|record| {
             record.global.branches.iter().filter(|it| it.stuck()).map(|branch| {
                 let declared = record.declared.iter().find(|it| it.index == branch.index);
-                let whom = |part: fn(&Declared) -> &String| {
-                    declared.map(|it| part(it).clone()).unwrap_or_default()
-                };
+                // Only the own branch is not declared.
+                let (service, action) = declared.map_or_else(
+                    || (self.inner.peers.own_name(), record.name.as_str()),
+                    |it| (it.service.as_str(), it.action.as_str()),
+                );
                 StuckBranch {
                     xid: record.global.xid,
                     name: record.name.clone(),
                     decision: decision(record.global.phase),
                     branch: branch.index,
-                    service: whom(|it| &it.service),
-                    action: whom(|it| &it.action),
+                    service: service.to_owned(),
+                    action: action.to_owned(),
                     reason: branch.trouble.clone().unwrap_or_default(),
                     attempts: branch.attempts,
                     next_attempt_ms: branch.next.millis(),
@@ -327,51 +342,6 @@ impl Inner {
     fn epoch(&self, shard: u16) -> Option<Epoch> {
         lock(&self.held).get(&shard).map(|epoch| Epoch { shard, epoch: *epoch })
     }
-}
-
-/// Decides to abort; with a lease, only while it is held. `false` when it was decided before.
-fn abort(
-    tx: &mut Transaction<'_>,
-    clock: &dyn Clock,
-    hooks: &setup::Hooks,
-    xid: Xid,
-    reason: &str,
-    lease: Option<Epoch>,
-) -> Result<bool, LogError> {
-    let now = clock.now();
-    for _ in 0..ATTEMPTS {
-        let mut record = log::load(tx, xid)?.ok_or(LogError::Unknown { xid })?;
-        let before = record.global.phase;
-        record.global.abort().map_err(|source| LogError::Refused { xid, source })?;
-        if before != Phase::Trying {
-            return Ok(false);
-        }
-        let due = record.global.next().map(|_| now);
-        if !log::store(tx, &record, now, due, Some(reason), lease)? {
-            continue;
-        }
-        if let Some(own) = &record.own {
-            cancel_own(tx, hooks, xid, &record.name, own)
-                .map_err(|source| LogError::Own { xid, source })?;
-        }
-        return Ok(true);
-    }
-    Err(LogError::Contended { xid })
-}
-
-fn cancel_own(
-    tx: &mut Transaction<'_>,
-    hooks: &setup::Hooks,
-    xid: Xid,
-    name: &str,
-    own: &str,
-) -> Result<(), BranchError> {
-    let failed = |it: Box<dyn std::error::Error + Send + Sync>| BranchError::Failed(it);
-    let hook = hooks.get(name).ok_or_else(|| {
-        failed(format!("no on_abort callback for transactions named `{name}`").into())
-    })?;
-    let payload = serde_json::from_str(own).map_err(|error| failed(error.into()))?;
-    hook(tx, xid, &payload)
 }
 
 const fn decision(phase: Phase) -> Decision {

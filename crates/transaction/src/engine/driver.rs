@@ -24,7 +24,7 @@ use crate::peers::{PeerError, Step};
 use crate::wire;
 
 /// Most transactions that one look into the log finds.
-const FOUND_MAX: u32 = 512;
+const FOUND_MAX: u32 = 1024;
 
 /// Looks into the log between two cleanings.
 const CLEAN_EVERY: u32 = 240;
@@ -56,8 +56,7 @@ pub(super) fn start(inner: &Arc<Inner>, woken: mpsc::Receiver<Xid>, tasks: &Task
     tasks.spawn("tcc leases", |cancel| async move { keeper.keep_leases(cancel).await });
     let (driver, owner) = (Arc::clone(inner), tasks.clone());
     tasks.spawn("tcc driver", |cancel| async move {
-        let limit = Arc::new(Semaphore::new(driver.settings.at_once.max(1)));
-        Inner::run(&driver, woken, &owner, &limit, &cancel).await;
+        Inner::run(&driver, woken, &owner, &cancel).await;
     });
 }
 
@@ -122,26 +121,29 @@ impl Inner {
         this: &Arc<Self>,
         mut woken: mpsc::Receiver<Xid>,
         tasks: &Tasks,
-        limit: &Arc<Semaphore>,
         cancel: &CancellationToken,
     ) {
+        // Two lanes: repeats that hang do not hold up what was decided just now.
+        let lane = || Arc::new(Semaphore::new(this.settings.at_once.max(1)));
+        let (fresh, found) = (lane(), lane());
         let mut look = tokio::time::interval(this.settings.poll);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut looks = 0_u32;
         loop {
-            let found = tokio::select! {
+            let (xids, lane) = tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(xid) = woken.recv() => vec![xid],
+                Some(xid) = woken.recv() => (vec![xid], &fresh),
                 _ = look.tick() => {
                     looks = looks.wrapping_add(1);
-                    this.look(looks).await
+                    (this.look(looks).await, &found)
                 }
             };
-            for xid in found {
+            for xid in xids {
+                // Without a place it stays in the log, where a later look finds it.
+                let Ok(permit) = Arc::clone(lane).try_acquire_owned() else { break };
                 if !lock(&this.running).insert(xid) {
                     continue;
                 }
-                let Ok(permit) = Arc::clone(limit).acquire_owned().await else { return };
                 let inner = Arc::clone(this);
                 tasks.spawn("tcc transaction", |cancel| async move {
                     let _permit = permit;
@@ -211,7 +213,7 @@ impl Inner {
         let aborted = self
             .database
             .transaction("tcc time-out", move |tx: &mut Transaction<'_>| {
-                super::abort(tx, &*clock, &hooks, xid, reason, Some(epoch))
+                super::abort::abort(tx, &*clock, &hooks, xid, reason, Some(epoch))
             })
             .await;
         match aborted {
@@ -224,8 +226,27 @@ impl Inner {
             )) => false,
             Err(error) => {
                 tracing::error!(%xid, error = chain(&error), "failed to abort at the deadline");
+                if let TransactionError::Refused(LogError::Own { source, .. }) = &error {
+                    self.list(xid, chain(source), epoch).await;
+                }
                 false
             }
+        }
+    }
+
+    /// Puts a transaction on the list for a human whose own branch cannot be cancelled.
+    async fn list(&self, xid: Xid, why: String, epoch: Epoch) {
+        let (now, backoff) = (self.clock.now(), self.settings.backoff);
+        let jitter = lock(&self.rng).unit();
+        let listed = self.database.transaction("tcc list", move |tx| {
+            let Some(mut record) = log::load(tx, xid)? else { return Ok(false) };
+            record.global.own_failed(why.clone(), now, &backoff, jitter);
+            let due = record.global.next();
+            log::store(tx, &record, now, due, None, Some(epoch))
+        });
+        if let Err(error) = listed.await {
+            let error: TransactionError<Error> = error;
+            tracing::warn!(%xid, error = chain(&error), "failed to list a transaction");
         }
     }
 

@@ -107,7 +107,8 @@ pub enum Refused {
 /// A branch in the second phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Branch {
-    /// Its number, as declared; 0 is the initiator's own, which is not in this list.
+    /// Its number, as declared; 0 is the initiator's own, which is in this list only when it
+    /// could not be cancelled.
     pub index: u16,
     /// Whether it has answered the order.
     pub done: bool,
@@ -151,17 +152,7 @@ impl Global {
     /// A transaction that begins, with remote branches of these numbers.
     #[must_use]
     pub fn begin(xid: Xid, deadline: Timestamp, branches: impl IntoIterator<Item = u16>) -> Self {
-        let branches = branches
-            .into_iter()
-            .map(|index| Branch {
-                index,
-                done: false,
-                attempts: 0,
-                next: Timestamp::from_millis(0),
-                trouble: None,
-                alarm: false,
-            })
-            .collect();
+        let branches = branches.into_iter().map(Branch::new).collect();
         Self { xid, phase: Phase::Trying, deadline, branches }
     }
 
@@ -246,11 +237,28 @@ impl Global {
         self.finish();
     }
 
+    /// The abort at the deadline did not happen, as the initiator's own branch could not be
+    /// cancelled: it is listed, as branch 0, until an abort succeeds.
+    pub fn own_failed(&mut self, why: String, now: Timestamp, backoff: &Backoff, jitter: f64) {
+        if self.phase != Phase::Trying {
+            return;
+        }
+        if !self.branches.iter().any(|it| it.index == 0) {
+            self.branches.push(Branch::new(0));
+        }
+        if let Some(own) = self.branches.iter_mut().find(|it| it.index == 0) {
+            own.failed(why, true, now, backoff, jitter);
+        }
+    }
+
     /// When something is to be done next: the deadline, a branch's next attempt, or never.
     #[must_use]
     pub fn next(&self) -> Option<Timestamp> {
         match self.phase {
-            Phase::Trying => Some(self.deadline),
+            Phase::Trying => {
+                let own = self.branches.iter().find(|it| it.index == 0).map(|it| it.next);
+                own.max(Some(self.deadline))
+            }
             Phase::Committing | Phase::Aborting => {
                 self.branches.iter().filter(|it| !it.done).map(|it| it.next).min()
             }
@@ -266,6 +274,7 @@ impl Global {
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.branches.retain(|it| it.index != 0);
         self.finish();
     }
 
@@ -282,6 +291,11 @@ impl Global {
 }
 
 impl Branch {
+    const fn new(index: u16) -> Self {
+        let next = Timestamp::from_millis(0);
+        Self { index, done: false, attempts: 0, next, trouble: None, alarm: false }
+    }
+
     /// Whether a human should look at it.
     #[must_use]
     pub const fn stuck(&self) -> bool {
@@ -297,86 +311,4 @@ impl Branch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BACKOFF: Backoff =
-        Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(10) };
-
-    const fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_millis(seconds * 1000)
-    }
-
-    fn begun() -> Global {
-        Global::begin(Xid::from_u128(7), at(100), [1, 2])
-    }
-
-    #[test]
-    fn each_phase_takes_the_decisions_of_the_table() {
-        let mut it = begun();
-        assert_eq!(it.commit(at(101)), Err(Refused::Expired));
-        assert_eq!(it.phase, Phase::Trying, "a refusal decides nothing");
-        assert!(!it.expired(at(100)) && it.expired(at(101)));
-        it.commit(at(100)).unwrap();
-        assert_eq!((it.commit(at(999)), it.abort()), (Ok(()), Err(Refused::Committed)));
-        let mut it = begun();
-        it.abort().unwrap();
-        assert_eq!((it.abort(), it.commit(at(1))), (Ok(()), Err(Refused::Aborted)));
-        let mut empty = Global::begin(Xid::from_u128(8), at(100), []);
-        empty.commit(at(1)).unwrap();
-        assert_eq!((empty.phase, empty.next()), (Phase::Committed, None));
-        for number in 1..=5 {
-            assert_eq!(Phase::from_number(number).map(Phase::number), Some(number));
-        }
-    }
-
-    #[test]
-    fn branches_fail_and_finish_each_by_itself() {
-        let mut it = begun();
-        it.commit(at(1)).unwrap();
-        assert_eq!(it.due(at(1), &BACKOFF), Some((Order::Confirm, vec![1, 2])));
-        let unknown = || Answer::Unknown("no answer".to_owned());
-        it.answered(1, Order::Confirm, unknown(), at(2), &BACKOFF, 0.0);
-        it.answered(
-            2,
-            Order::Confirm,
-            Answer::NotYet(Duration::from_secs(4)),
-            at(2),
-            &BACKOFF,
-            0.0,
-        );
-        assert_eq!(it.due(at(3), &BACKOFF), Some((Order::Confirm, vec![1])));
-        assert_eq!(it.due(at(6), &BACKOFF), Some((Order::Confirm, vec![1, 2])));
-        assert_eq!(it.branches[1].attempts, 0, "not yet is no failure");
-        it.answered(1, Order::Cancel, Answer::Done, at(6), &BACKOFF, 0.0);
-        assert!(!it.branches[0].done, "an answer to another order says nothing");
-        it.answered(1, Order::Confirm, Answer::Done, at(6), &BACKOFF, 0.0);
-        it.answered(1, Order::Confirm, unknown(), at(7), &BACKOFF, 0.0);
-        assert!(it.branches[0].done, "what is done stays done");
-        it.answered(2, Order::Confirm, Answer::Done, at(7), &BACKOFF, 0.0);
-        assert_eq!(it.phase, Phase::Committed);
-    }
-
-    #[test]
-    fn an_alarm_or_many_failures_call_for_a_human_until_it_works() {
-        let mut it = begun();
-        it.commit(at(1)).unwrap();
-        it.answered(1, Order::Confirm, Answer::Alarm("conflict".into()), at(1), &BACKOFF, 0.0);
-        assert!(it.stuck() && it.branches[0].next == at(2));
-        it.answered(1, Order::Confirm, Answer::Done, at(2), &BACKOFF, 0.0);
-        assert!(!it.stuck());
-        for failures in 1..=STUCK_AFTER {
-            assert!(!it.stuck(), "{failures}");
-            it.answered(2, Order::Confirm, Answer::Unknown("x".into()), at(3), &BACKOFF, 0.0);
-        }
-        assert!(it.stuck());
-    }
-
-    #[test]
-    fn a_wall_clock_that_steps_back_delays_nothing_for_long() {
-        let mut it = begun();
-        it.commit(at(50)).unwrap();
-        it.answered(1, Order::Confirm, Answer::Unknown("x".into()), at(5000), &BACKOFF, 0.0);
-        assert_eq!(it.due(at(60), &BACKOFF), Some((Order::Confirm, vec![1, 2])));
-    }
-}
+mod tests;

@@ -62,38 +62,44 @@ impl Resolver {
         match found {
             Ok(limbo) => {
                 let asked = futures_util::stream::iter(limbo).map(|it| self.resolve(it));
-                asked.buffer_unordered(AT_ONCE).collect::<()>().await;
+                let open: Vec<bool> = asked.buffer_unordered(AT_ONCE).collect().await;
+                let open = open.into_iter().filter(|it| *it).count();
+                if 0 < open {
+                    tracing::warn!(open, "reservations past their deadline have no outcome yet");
+                }
             }
             Err(error) => tracing::warn!(%error, "failed to look for open reservations"),
         }
     }
 
-    async fn resolve(&self, limbo: Limbo) {
+    /// Whether it is still open.
+    async fn resolve(&self, limbo: Limbo) -> bool {
         let key = limbo.key;
         let Some(action) = self.all.actions.get(key.action.as_str()) else {
             tracing::error!(xid = %key.xid, action = key.action, "no such participant any more");
-            return;
+            return true;
         };
         let (action, all) = (Arc::clone(action), self.all.clone());
         let decision = match self.peers.outcome(&key.initiator, key.xid).await {
             Ok(decision) => decision,
             Err(error) => {
                 let (xid, initiator) = (key.xid, key.initiator.as_str());
-                tracing::warn!(%xid, initiator, %error, "the outcome of a reservation is unknown");
-                return;
+                tracing::debug!(%xid, initiator, %error, "the outcome of a reservation is unknown");
+                return true;
             }
         };
         let xid = key.xid;
         let settled = Settled { key, now: all.clock.now() };
         let result = match decision {
-            Decision::Undecided => return,
+            Decision::Undecided => return true,
             Decision::Committed => action.confirm(all, settled).await,
             Decision::Aborted => action.cancel(all, settled).await,
         };
-        match result {
+        match &result {
             Ok(()) => tracing::info!(%xid, ?decision, "settled a reservation by asking"),
             Err(failure) => tracing::warn!(%xid, ?decision, %failure, "failed to settle"),
         }
+        result.is_err()
     }
 
     async fn clean(&self) {

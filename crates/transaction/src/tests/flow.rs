@@ -25,6 +25,8 @@ on_each_database! {
     a_branch_that_is_not_ready_is_asked_again_within_the_limit,
     an_unknown_transaction_is_aborted_for_ever,
     a_branch_that_keeps_failing_is_on_the_list_until_it_works,
+    an_own_branch_that_cannot_be_cancelled_is_on_the_list_until_it_can,
+    whoever_asks_after_the_deadline_gets_a_decision,
 }
 
 /// R4.1, R4.2
@@ -180,4 +182,38 @@ async fn a_branch_that_keeps_failing_is_on_the_list_until_it_works(kind: Kind) {
     world.both_hold((8, 0, 2)).await;
     world.all_finished().await;
     assert!(world.engine.stuck().await.unwrap().branches.is_empty());
+}
+
+async fn an_own_branch_that_cannot_be_cancelled_is_on_the_list_until_it_can(kind: Kind) {
+    let world = World::new(kind).await;
+    let declaration = world.declare(2, Duration::from_millis(100));
+    let xid = declaration.xid();
+    let set = |state: &'static str| {
+        let sql = "UPDATE orders SET state = ? WHERE xid = ?";
+        world.orders.transaction("set", move |tx| {
+            tx.execute(sql, tradewind_sql::params![state, xid.to_string()])
+        })
+    };
+    world.begin(&declaration).await;
+    set("lost").await.unwrap();
+    until(async || !world.engine.stuck().await.unwrap().branches.is_empty()).await;
+    let stuck = world.engine.stuck().await.unwrap().branches.remove(0);
+    assert_eq!((stuck.branch, &*stuck.service, &*stuck.action), (0, "order", "place"));
+    assert_eq!(stuck.decision, Decision::Undecided);
+    assert!(stuck.reason.contains("no such order") && 0 < stuck.attempts, "{stuck:?}");
+    set("pending").await.unwrap();
+    world.all_finished().await;
+    assert_eq!(world.order(xid).await, ("cancelled".to_owned(), 1));
+}
+
+async fn whoever_asks_after_the_deadline_gets_a_decision(kind: Kind) {
+    let world = World::new(kind).await;
+    world.engine.crash();
+    let declaration = world.declare(2, Duration::from_millis(100));
+    let xid = declaration.xid();
+    world.begin(&declaration).await;
+    let outcome = async || world.engine.outcome(xid).await.unwrap().decision;
+    assert_eq!(outcome().await, Decision::Undecided);
+    until(async || outcome().await == Decision::Aborted).await;
+    assert_eq!(world.order(xid).await, ("cancelled".to_owned(), 1));
 }

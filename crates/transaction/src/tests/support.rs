@@ -361,9 +361,12 @@ fn setup(database: &Database, clock: &Arc<dyn Clock>, peers: &Peers, settings: S
         "place",
         |tx, xid, payload| {
             assert!(payload["of"].is_i64(), "the own payload comes back");
-            let sql = "UPDATE orders SET state = 'cancelled', cancels = cancels + 1 WHERE xid = ?";
-            tx.execute(sql, params![xid.to_string()])?;
-            Ok(())
+            let sql = "UPDATE orders SET state = 'cancelled', cancels = cancels + 1
+                WHERE xid = ? AND state = 'pending'";
+            if tx.execute(sql, params![xid.to_string()])? == 1 {
+                return Ok(());
+            }
+            Err(BranchError::Failed("no such order".into()))
         },
     )
 }
