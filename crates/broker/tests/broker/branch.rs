@@ -1,0 +1,114 @@
+//! The half message as a branch of a distributed transaction.
+
+use serde_json::{Value, json};
+use tradewind_base::Rng;
+use tradewind_base::id::Xid;
+use tradewind_host::testing::Running;
+use tradewind_message::MessageId;
+use tradewind_service::axum::Router;
+use tradewind_service::axum::extract::Path;
+use tradewind_service::axum::routing::get;
+use tradewind_service::{Caller, Json};
+
+use crate::support::{Estate, Node, Subscriber, until};
+
+async fn set_up() -> (Estate, Node, Subscriber) {
+    let estate = Estate::new();
+    let broker = estate.broker().await;
+    let warehouse = Subscriber::start(&estate, "warehouse").await;
+    estate.list("warehouse", &[warehouse.port()]);
+    estate.subscribe("warehouse", "order.placed").await;
+    (estate, broker, warehouse)
+}
+
+fn xid(estate: &Estate) -> Xid {
+    Xid::generate(estate.clock.now(), &mut Rng::from_entropy())
+}
+
+fn reserve(estate: &Estate, xid: Xid, key: &str, ahead_ms: i64) -> Value {
+    let payload = estate.draft("order.placed", key).branch();
+    let deadline = estate.clock.now().millis() + ahead_ms;
+    json!({"xid": xid, "branch": 3, "initiator": "order", "deadline_ms": deadline,
+        "payload": payload})
+}
+
+fn settle(xid: Xid) -> Value {
+    json!({"xid": xid, "branch": 3, "initiator": "order"})
+}
+
+async fn call(broker: &Node, what: &str, body: &Value) -> (u16, String) {
+    let reply = broker.post(&format!("/tcc/message/{what}"), body).await;
+    let json = reply.json();
+    let word = json["code"].as_str().or(json["state"].as_str()).unwrap().to_owned();
+    (reply.status, word)
+}
+
+#[tokio::test]
+async fn a_branch_is_invisible_until_confirmed_and_can_be_found_by_its_transaction() {
+    let (estate, broker, warehouse) = set_up().await;
+    let xid = xid(&estate);
+    let id = MessageId::of_branch(xid, 3);
+    let body = reserve(&estate, xid, "ord_1", 60_000);
+    for _ in 0..2 {
+        assert_eq!(call(&broker, "try", &body).await, (200, "tried".into()));
+    }
+    assert_eq!(broker.state(id).await, "prepared");
+    for _ in 0..2 {
+        assert_eq!(call(&broker, "confirm", &settle(xid)).await, (200, "confirmed".into()));
+    }
+    until("delivered", async || warehouse.effects().await == ["ord_1"]).await;
+    assert_eq!(call(&broker, "cancel", &settle(xid)).await, (409, "tcc.conflict".into()));
+    let stored = broker.get("/messages/v1/messages?key=ord_1").await.json();
+    assert_eq!(stored["items"][0]["xid"], xid.to_string());
+    assert_eq!(warehouse.events()[0].0.xid, Some(xid));
+}
+
+#[tokio::test]
+async fn a_cancelled_branch_is_never_delivered_and_a_late_try_is_refused() {
+    let (estate, broker, warehouse) = set_up().await;
+    let (tried, early, late) = (xid(&estate), xid(&estate), xid(&estate));
+    call(&broker, "try", &reserve(&estate, tried, "tried", 60_000)).await;
+    let cancelled = (200, "cancelled".to_owned());
+    assert_eq!(call(&broker, "cancel", &settle(tried)).await, cancelled);
+    assert_eq!(call(&broker, "cancel", &settle(early)).await, cancelled);
+    let body = reserve(&estate, early, "early", 60_000);
+    assert_eq!(call(&broker, "try", &body).await, (409, "tcc.suspended".into()));
+    let body = reserve(&estate, late, "late", -5000);
+    assert_eq!(call(&broker, "try", &body).await, (409, "tcc.expired".into()));
+    assert_eq!(call(&broker, "confirm", &settle(late)).await, (409, "tcc.no-try".into()));
+    assert_eq!(call(&broker, "confirm", &settle(early)).await, (409, "tcc.conflict".into()));
+    for it in [early, late] {
+        assert_eq!(broker.state(MessageId::of_branch(it, 3)).await, "unknown");
+    }
+    assert!(warehouse.effects().await.is_empty());
+}
+
+/// R6.2, for transactions: after the deadline the initiator's log decides.
+#[tokio::test]
+async fn an_undecided_branch_follows_what_the_initiator_says() {
+    let (estate, broker, warehouse) = set_up().await;
+    let (committed, aborted, undecided) = (xid(&estate), xid(&estate), xid(&estate));
+    let outcome = move |Caller(caller): Caller, Path(asked): Path<String>| async move {
+        assert_eq!(caller.service, "broker");
+        let decision = match &asked {
+            it if **it == committed.to_string() => "committed",
+            it if **it == aborted.to_string() => "aborted",
+            _ => "undecided",
+        };
+        Json(json!({"xid": asked, "decision": decision}))
+    };
+    let router = Router::new().route("/tcc/outcome/{xid}", get(outcome));
+    let order = Running::start("order", router).await;
+    estate.list("order", &[order.address().port()]);
+    for (it, key) in [(committed, "yes"), (aborted, "no"), (undecided, "maybe")] {
+        let tried = call(&broker, "try", &reserve(&estate, it, key, 200)).await;
+        assert_eq!(tried, (200, "tried".into()));
+    }
+    until("the committed one arrives", async || warehouse.effects().await == ["yes"]).await;
+    let state = async |it| broker.state(MessageId::of_branch(it, 3)).await;
+    until("the aborted one is gone", async || state(aborted).await == "cancelled").await;
+    assert_eq!(state(undecided).await, "prepared");
+    assert_eq!(call(&broker, "confirm", &settle(committed)).await, (200, "confirmed".into()));
+    assert_eq!(call(&broker, "confirm", &settle(undecided)).await, (200, "confirmed".into()));
+    until("a late word counts", async || warehouse.effects().await == ["maybe", "yes"]).await;
+}

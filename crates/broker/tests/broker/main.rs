@@ -1,0 +1,9 @@
+//! The broker in one process with its producers and subscribers, on free ports of loopback, with
+//! instance lists that the test gives.
+
+mod api;
+mod branch;
+mod delivery;
+mod half;
+mod outbox;
+mod support;
