@@ -6,6 +6,8 @@
 //! - [`client`] and [`call`]: declared HTTP clients to other services.
 //! - [`discovery`]: where the others are, and registering oneself.
 //! - [`sql`]: transactions on SQLite and MySQL.
+//! - [`transaction`]: TCC over several services; [`message`]: reliable messages; [`lock`]: leases
+//!   with fencing tokens; [`idempotency`]: one effect and one answer per key.
 //! - [`base`]: time, ids, tasks, the context of a request, problem documents; the most used are
 //!   here at the top as well.
 //!
@@ -92,9 +94,13 @@ pub use tradewind_base::{
 };
 pub use tradewind_discovery as discovery;
 pub use tradewind_host as host;
+pub use tradewind_idempotency as idempotency;
+pub use tradewind_lock as lock;
+pub use tradewind_message as message;
 pub use tradewind_service as service;
 pub use tradewind_service::axum;
 pub use tradewind_sql as sql;
+pub use tradewind_transaction as transaction;
 
 pub use crate::call::client;
 
