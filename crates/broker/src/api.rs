@@ -75,15 +75,15 @@ fn unavailable(error: &(dyn std::error::Error + 'static)) -> Failure {
 
 fn message_failure(error: TransactionError<MessageError>) -> Failure {
     match error {
-        TransactionError::Refused(error) => of_message(error),
+        TransactionError::Refused(error) => of_message(&error),
         other => unavailable(&other),
     }
 }
 
-fn of_message(error: MessageError) -> Failure {
+fn of_message(error: &MessageError) -> Failure {
     let text = error.to_string();
     match error {
-        MessageError::Sql(_) => unavailable(&error),
+        MessageError::Sql(_) => unavailable(error),
         MessageError::Unknown(_) => refused(StatusCode::NOT_FOUND, "message.unknown", text),
         MessageError::Reused(_) => refused(StatusCode::CONFLICT, "message.id-reused", text),
         MessageError::Conflict { .. } => refused(StatusCode::CONFLICT, "message.conflict", text),
@@ -93,7 +93,7 @@ fn of_message(error: MessageError) -> Failure {
 
 fn branch_failure(error: TransactionError<BranchError>) -> Failure {
     let error = match error {
-        TransactionError::Refused(BranchError::Message(error)) => return of_branch(error),
+        TransactionError::Refused(BranchError::Message(error)) => return of_branch(&error),
         TransactionError::Refused(error) => error,
         other => return unavailable(&other),
     };
@@ -111,13 +111,13 @@ fn branch_failure(error: TransactionError<BranchError>) -> Failure {
     refused(StatusCode::CONFLICT, code, text)
 }
 
-fn of_branch(error: MessageError) -> Failure {
+fn of_branch(error: &MessageError) -> Failure {
     match error {
-        MessageError::Sql(_) => unavailable(&error),
+        MessageError::Sql(_) => unavailable(error),
         // The id is derived from the branch: somebody used it for another message before.
         MessageError::Reused(_) => refused(StatusCode::CONFLICT, "tcc.refused", error.to_string()),
         MessageError::Unknown(_) | MessageError::Conflict { .. } | MessageError::OfBranch(_) => {
-            tracing::error!(error = chain(&error), "fence and message of a branch do not agree");
+            tracing::error!(error = chain(error), "fence and message of a branch do not agree");
             refused(StatusCode::CONFLICT, "tcc.conflict", error.to_string())
         }
     }

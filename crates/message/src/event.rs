@@ -5,6 +5,7 @@ use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use tradewind_base::id::Xid;
 use tradewind_base::{Problem, Timestamp};
+use tradewind_service::Failure;
 
 use crate::signature::{ID_HEADER, SIGNATURE_HEADER, SigningKey, TIMESTAMP_HEADER};
 use crate::wire::{ATTEMPT_HEADER, MessageId};
@@ -43,7 +44,7 @@ impl Event {
         body: Bytes,
         key: &SigningKey,
         now: Timestamp,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Self, Failure> {
         let text = |name: &str| headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or("");
         let signed = text(ID_HEADER);
         key.verify(signed, text(TIMESTAMP_HEADER), text(SIGNATURE_HEADER), &body, now).map_err(
@@ -67,9 +68,9 @@ impl Event {
                 problem = problem.field(format!("header:{name}"), "is missing");
             }
         }
-        let Ok(id) = id else { return Err(problem) };
+        let Ok(id) = id else { return Err(problem.into()) };
         if !problem.errors.is_empty() {
-            return Err(problem);
+            return Err(problem.into());
         }
         Ok(Self {
             id,

@@ -15,7 +15,7 @@ async fn strangers_are_refused_everywhere_but_at_the_description() {
     let paths = reply.json()["paths"].clone();
     let mut count = 0;
     for (path, methods) in paths.as_object().unwrap() {
-        let path = path.replace('{', "").replace('}', "");
+        let path = path.replace(['{', '}'], "");
         for method in methods.as_object().unwrap().keys() {
             if path == "/openapi.json" {
                 continue;

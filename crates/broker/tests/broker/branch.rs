@@ -39,7 +39,7 @@ fn settle(xid: Xid) -> Value {
 async fn call(broker: &Node, what: &str, body: &Value) -> (u16, String) {
     let reply = broker.post(&format!("/tcc/message/{what}"), body).await;
     let json = reply.json();
-    let word = json["code"].as_str().or(json["state"].as_str()).unwrap().to_owned();
+    let word = json["code"].as_str().or_else(|| json["state"].as_str()).unwrap().to_owned();
     (reply.status, word)
 }
 

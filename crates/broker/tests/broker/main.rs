@@ -1,6 +1,8 @@
 //! The broker in one process with its producers and subscribers, on free ports of loopback, with
 //! instance lists that the test gives.
 
+#![cfg(test)]
+
 mod api;
 mod branch;
 mod delivery;
