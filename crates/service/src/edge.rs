@@ -43,7 +43,7 @@ mod server;
 use http::StatusCode;
 use tradewind_base::Problem;
 
-pub(crate) use body::BodyError;
+pub use body::BodyError;
 pub use config::EdgeConfig;
 pub use listener::Listener;
 pub use request::Draining;

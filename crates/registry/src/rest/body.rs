@@ -1,6 +1,5 @@
 //! Request bodies: whole, decompressed, within bounds.
 
-use std::error::Error as _;
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
@@ -9,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use tradewind_eureka::{Charset, Format};
 use tradewind_service::axum::extract::Request;
+use tradewind_service::edge::BodyError;
 
 /// A request body as the readers of the wire shapes take it.
 #[derive(Debug)]
@@ -55,18 +55,11 @@ fn decompress(packed: &[u8], bytes_max: u64) -> Result<Vec<u8>, StatusCode> {
     Ok(bytes)
 }
 
-/// The edge tells its reasons by text alone.
 fn refusal(error: &tradewind_service::axum::Error) -> StatusCode {
-    let mut text = error.to_string();
-    if let Some(source) = error.source() {
-        text.push_str(&source.to_string());
-    }
-    if text.contains("too large") {
-        StatusCode::PAYLOAD_TOO_LARGE
-    } else if text.contains("deadline") {
-        StatusCode::REQUEST_TIMEOUT
-    } else {
-        StatusCode::BAD_REQUEST
+    match BodyError::of(error) {
+        Some(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(BodyError::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -81,6 +74,18 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn each_bound_of_the_edge_has_its_status() {
+        for (error, expected) in [
+            (BodyError::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+            (BodyError::TooSlow, StatusCode::REQUEST_TIMEOUT),
+            // What a client broke off may say anything, also words of the other reasons.
+            (BodyError::Broken("too large a deadline".into()), StatusCode::BAD_REQUEST),
+        ] {
+            assert_eq!(refusal(&tradewind_service::axum::Error::new(error)), expected);
+        }
     }
 
     #[test]

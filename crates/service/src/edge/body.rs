@@ -14,8 +14,12 @@ use tokio::time::{Instant, Sleep};
 use super::connection::{Activity, Busy};
 
 /// Why a request body ended before its end.
+///
+/// Handlers that collect a body by themselves meet it as the cause of an [`axum::Error`];
+/// [`BodyError::of`] finds it there.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
+#[non_exhaustive]
+pub enum BodyError {
     /// It is larger than allowed.
     #[error("the body is too large")]
     TooLarge,
@@ -25,6 +29,15 @@ pub(crate) enum BodyError {
     /// The connection broke.
     #[error("the body ended before it was whole")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl BodyError {
+    /// The bound that `error` tells of, or the broken connection; `None` when it tells of neither.
+    #[must_use]
+    pub fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut causes = std::iter::successors(Some(error), |it| it.source());
+        causes.find_map(|it| it.downcast_ref())
+    }
 }
 
 /// A request body within its bounds of size and time.

@@ -1,7 +1,5 @@
 //! JSON bodies, in and out.
 
-use std::error::Error as _;
-
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -104,18 +102,15 @@ fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
 
 /// The refusal for a body that could not be read to its end.
 fn unreadable(error: &axum::Error) -> Failure {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        match cause.downcast_ref() {
-            Some(BodyError::TooLarge) => return crate::edge::too_large().into(),
-            Some(BodyError::TooSlow) => return crate::edge::too_slow().into(),
-            Some(BodyError::Broken(_)) => break,
-            None => source = cause.source(),
+    match BodyError::of(error) {
+        Some(BodyError::TooLarge) => crate::edge::too_large().into(),
+        Some(BodyError::TooSlow) => crate::edge::too_slow().into(),
+        // The client broke off: nobody reads the answer, the log does.
+        Some(BodyError::Broken(_)) | None => {
+            let detail = "the body ended before it was whole";
+            Problem::new(StatusCode::BAD_REQUEST, "request.body", detail).into()
         }
     }
-    // The client broke off: nobody reads the answer, the log does.
-    Problem::new(StatusCode::BAD_REQUEST, "request.body", "the body ended before it was whole")
-        .into()
 }
 
 #[cfg(test)]
