@@ -20,17 +20,15 @@
 //! use tradewind_base::Problem;
 //! use tradewind_service::axum::http::StatusCode;
 //! use tradewind_sql::{Migration, Transaction, params};
-//! use tradewind_transaction::{BranchError, Call, Participant, fence};
+//! use tradewind_transaction::{BranchError, Call, fence, participant};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Reserve { product_id: i64, quantity: u32 }
 //!
 //! struct Stock;
 //!
-//! impl Participant for Stock {
-//!     type Reservation = Reserve;
-//!     const ACTION: &'static str = "stock";
-//!
+//! #[participant(action = "stock")]
+//! impl Stock {
 //!     fn reserve(&self, tx: &mut Transaction<'_>, _: &Call, it: &Reserve)
 //!         -> Result<(), BranchError>
 //!     {
@@ -136,6 +134,23 @@ mod peers;
 mod tests;
 pub mod wire;
 
+pub use crate::participant::{BranchError, Call, Entered, Participant, Participants};
 pub use engine::{Declaration, Engine, LogError, Setup, Tried};
-pub use participant::{BranchError, Call, Entered, Participant, Participants};
 pub use peers::{PeerError, Peers};
+
+/// Makes a [`Participant`] of an impl block with the methods `reserve`, `confirm` and `cancel` (and
+/// `enter`, if a lock is to be taken around the Try), with the trait's signatures.
+///
+/// - `action = "stock"`: the name in the paths `/tcc/stock/try`, `/confirm` and `/cancel`, under
+///   which [`Participants::with`] and [`Participants::mount`] make it an endpoint.
+/// - `crate = "path"`: where this crate is found, if it is neither `::tradewind_transaction` nor,
+///   through the facade, `::tradewind::transaction`.
+///
+/// The reservation is the type that `reserve` takes last.
+pub use tradewind_transaction_macros::participant;
+
+/// For the facade alone.
+#[doc(hidden)]
+pub mod __facade {
+    pub use tradewind_transaction_macros::participant_of_facade as participant;
+}

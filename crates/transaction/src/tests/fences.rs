@@ -11,8 +11,11 @@ use super::support::{Kind, World, until};
 use crate::fence;
 
 on_each_database! {
+    /// R5.3
     a_try_after_its_cancel_reserves_nothing,
+    /// R5.3
     a_cancel_without_a_try_is_remembered,
+    /// R5.3
     every_call_repeated_has_its_effect_once,
     a_confirm_without_a_try_is_an_alarm,
     the_opposite_of_what_happened_is_an_alarm,

@@ -15,9 +15,11 @@ use crate::wire::Decision;
 const SECONDS: Duration = Duration::from_secs(5);
 
 on_each_database! {
+    /// R5.1
     a_committed_transaction_confirms_every_branch,
     the_caller_waits_for_three_durable_steps,
     a_refusal_names_its_reason_and_undoes_everything,
+    /// R5.1
     a_participant_that_is_down_fails_the_transaction_in_time,
     the_last_unit_goes_to_one_of_two,
     a_commit_after_the_deadline_is_refused_and_the_time_out_undoes_all,
@@ -29,7 +31,6 @@ on_each_database! {
     whoever_asks_after_the_deadline_gets_a_decision,
 }
 
-/// R4.1, R4.2
 async fn a_committed_transaction_confirms_every_branch(kind: Kind) {
     let world = World::new(kind).await;
     let (xid, tried) = world.place(2, SECONDS).await;
