@@ -49,6 +49,7 @@ pub mod machine;
 mod auth;
 mod config;
 mod documents;
+mod metrics;
 mod native;
 mod page;
 mod peers;

@@ -81,6 +81,7 @@ mod protection;
 mod sync;
 mod table;
 mod tombstone;
+mod totals;
 
 #[cfg(test)]
 mod property;
@@ -103,6 +104,7 @@ pub use probe::{Order, Outcome, Reason, Stage};
 pub use protection::{Protection, Rules};
 pub use sync::{Digest, DigestEntry, Grave, SyncReply};
 pub use table::{Refusal, Snapshot, Table};
+pub use totals::Totals;
 
 /// The two times of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,6 +94,8 @@ pub(crate) struct PeerState {
     #[serde(skip_serializing_if = "Option::is_none")]
     last_contact_age_ms: Option<u64>,
     queued: usize,
+    /// For how long the first of these waits.
+    lag_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -109,35 +111,42 @@ impl Peer {
         }
     }
 
-    /// Queues what changed.
-    pub(crate) fn tell(&self, changes: &[(Key, Respects)]) {
-        if self.standing().0 == Standing::Itself {
+    /// Queues what changed at `at`.
+    pub(crate) fn tell(&self, changes: &[(Key, Respects)], at: Monotonic) {
+        if self.stands(|it| *it == Standing::Itself) {
             return;
         }
         self.with_outbox(|outbox| {
             for (key, respects) in changes {
-                outbox.push(key, *respects);
+                outbox.push(key, *respects, at);
             }
         });
         self.news.notify_one();
     }
 
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.standing().0, Standing::Up { .. })
+        self.stands(|it| matches!(it, Standing::Up { .. }))
+    }
+
+    /// How many instances it has still to be told of, and for how long the first of them waits.
+    pub(crate) fn backlog(&self, now: Monotonic) -> (usize, Duration) {
+        let (queued, oldest) = self.with_outbox(|outbox| (outbox.len(), outbox.oldest()));
+        (queued, oldest.map_or(Duration::ZERO, |it| now.since(it)))
     }
 
     /// How it stands, for people.
     pub(crate) fn state(&self, now: Monotonic) -> PeerState {
         let (standing, contact) = self.standing();
-        let queued = self.with_outbox(|outbox| outbox.len());
-        let age = |it: Monotonic| u64::try_from(now.since(it).as_millis()).unwrap_or(u64::MAX);
+        let (queued, lag) = self.backlog(now);
+        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
         let mut state = PeerState {
             url: self.url.to_string(),
             state: "unknown",
             kind: None,
             node: None,
-            last_contact_age_ms: contact.map(age),
+            last_contact_age_ms: contact.map(|it| millis(now.since(it))),
             queued,
+            lag_ms: millis(lag),
             error: None,
         };
         match standing {
@@ -157,6 +166,10 @@ impl Peer {
             }
         }
         state
+    }
+
+    fn stands(&self, is: impl FnOnce(&Standing) -> bool) -> bool {
+        is(&self.standing.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn standing(&self) -> (Standing, Option<Monotonic>) {

@@ -12,6 +12,7 @@ use tradewind_http::Client;
 use tradewind_service::axum::routing::get;
 use tradewind_service::axum::{Router, middleware};
 use tradewind_service::edge::{BindError, Listener, Server, Serving};
+use tradewind_service::telemetry::Metrics;
 use tradewind_service::{Component, Health, Keys, Shared, Stop};
 
 use crate::auth::{self, Basic};
@@ -21,7 +22,7 @@ use crate::peers::First;
 use crate::peers::link::Link;
 use crate::rest::App;
 use crate::state::{Registry, log_removed};
-use crate::{native, page, prober, rest};
+use crate::{metrics, native, page, prober, rest};
 
 /// How long the background work has to end.
 const TASKS_END: Duration = Duration::from_secs(3);
@@ -72,6 +73,9 @@ impl Node {
         clock: Arc<dyn Clock>,
         keys: Option<Keys>,
     ) -> Self {
+        // What is counted before there is a recorder is lost.
+        let _recorder = Metrics::of_process();
+        metrics::describe();
         let tasks = Tasks::new();
         let health = Health::new();
         let component = health.component("table");
@@ -169,10 +173,14 @@ fn spawn_expiry(registry: &Arc<Registry>, tasks: &Tasks) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut holding = Vec::new();
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            let (removed, protections) = registry.change(|table, now| {
+            let (removed, protections, sample) = registry.change(|table, now| {
                 let removed = table.expire(now);
-                (removed, table.protections(now))
+                let protections = table.protections(now);
+                let (instances, protected) = (table.len(), protections.len());
+                let sample = metrics::Sample { instances, protected, totals: table.totals() };
+                (removed, protections, sample)
             });
+            metrics::observe(&registry, &sample);
             log_removed(&removed);
             for it in &protections {
                 if !holding.contains(&it.scope) {

@@ -75,7 +75,7 @@ impl Registry {
         };
         if !outgoing.is_empty() {
             for peer in &self.peers {
-                peer.tell(&outgoing);
+                peer.tell(&outgoing, now.mono);
             }
         }
         self.revision.send_if_modified(|known| {

@@ -86,6 +86,7 @@ impl Table {
         let expires = at + entry.lease;
         let newer = dirty.is_some_and(|it| entry.dirty() < it.min(DIRTY_MAX));
         self.refresh(key, expires);
+        self.totals.renewals_own += 1;
         self.outgoing.push((key.clone(), Respects::HEARTBEAT));
         if newer { Renewal::Register } else { Renewal::Renewed }
     }

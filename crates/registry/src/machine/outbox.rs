@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tradewind_base::Monotonic;
+
 use super::Key;
 
 /// In what respects an instance changed.
@@ -41,7 +43,8 @@ impl Respects {
 #[derive(Debug)]
 pub struct Outbox {
     order: VecDeque<Key>,
-    respects: BTreeMap<Key, Respects>,
+    /// In what respects, and since when.
+    notes: BTreeMap<Key, (Respects, Monotonic)>,
     capacity: usize,
     overflowed: bool,
 }
@@ -50,31 +53,31 @@ impl Outbox {
     /// An empty queue for at most `capacity` instances.
     #[must_use]
     pub const fn new(capacity: usize) -> Self {
-        Self { order: VecDeque::new(), respects: BTreeMap::new(), capacity, overflowed: false }
+        Self { order: VecDeque::new(), notes: BTreeMap::new(), capacity, overflowed: false }
     }
 
-    /// Notes that `key` changed. When the queue is full the note is dropped and the overflow is
+    /// Notes at `at` that `key` changed. When the queue is full the note is dropped and the overflow is
     /// remembered, so that a full exchange can make up for it.
-    pub fn push(&mut self, key: &Key, respects: Respects) {
-        if let Some(known) = self.respects.get_mut(key) {
-            *known = known.with(respects);
+    pub fn push(&mut self, key: &Key, respects: Respects, at: Monotonic) {
+        if let Some(known) = self.notes.get_mut(key) {
+            known.0 = known.0.with(respects);
         } else if self.capacity <= self.order.len() {
             self.overflowed = true;
         } else {
             self.order.push_back(key.clone());
-            self.respects.insert(key.clone(), respects);
+            self.notes.insert(key.clone(), (respects, at));
         }
     }
 
-    /// Puts a note that could not be delivered back at the head.
-    pub fn push_back_to_head(&mut self, key: &Key, respects: Respects) {
-        if let Some(known) = self.respects.get_mut(key) {
-            *known = known.with(respects);
+    /// Puts a note of `since` that could not be delivered back at the head.
+    pub fn push_back_to_head(&mut self, key: &Key, respects: Respects, since: Monotonic) {
+        if let Some(known) = self.notes.get_mut(key) {
+            *known = (known.0.with(respects), known.1.min(since));
         } else if self.capacity <= self.order.len() {
             self.overflowed = true;
         } else {
             self.order.push_front(key.clone());
-            self.respects.insert(key.clone(), respects);
+            self.notes.insert(key.clone(), (respects, since));
         }
     }
 
@@ -84,7 +87,7 @@ impl Outbox {
         let keys: Vec<Key> = self.order.drain(..count).collect();
         keys.into_iter()
             .map(|key| {
-                let respects = self.respects.remove(&key).unwrap_or_default();
+                let (respects, _) = self.notes.remove(&key).unwrap_or_default();
                 (key, respects)
             })
             .collect()
@@ -98,7 +101,13 @@ impl Outbox {
     /// Forgets everything: a full exchange says it all.
     pub fn clear(&mut self) {
         self.order.clear();
-        self.respects.clear();
+        self.notes.clear();
+    }
+
+    /// Since when the note at the head waits; `None` when there is none.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Monotonic> {
+        self.notes.get(self.order.front()?).map(|(_, since)| *since)
     }
 
     /// How many instances are queued.
@@ -122,25 +131,31 @@ mod tests {
         Key::new("orders", id)
     }
 
+    fn at(millis: u64) -> Monotonic {
+        Monotonic::from_millis(millis)
+    }
+
     #[test]
     fn a_name_queued_again_keeps_its_place_and_gathers_respects() {
         let mut outbox = Outbox::new(10);
-        outbox.push(&key("a"), Respects::HEARTBEAT);
-        outbox.push(&key("b"), Respects::HEARTBEAT);
-        outbox.push(&key("a"), Respects::CONTENT);
+        outbox.push(&key("a"), Respects::HEARTBEAT, at(1));
+        outbox.push(&key("b"), Respects::HEARTBEAT, at(1));
+        outbox.push(&key("a"), Respects::CONTENT, at(9));
+        assert_eq!(outbox.oldest(), Some(at(1)));
         let taken = outbox.take(1);
         assert_eq!(taken, [(key("a"), Respects::HEARTBEAT.with(Respects::CONTENT))]);
         assert_eq!(outbox.take(9), [(key("b"), Respects::HEARTBEAT)]);
         assert!(outbox.is_empty());
+        assert_eq!(outbox.oldest(), None);
     }
 
     #[test]
     fn a_frequent_renewer_does_not_keep_others_waiting() {
         let mut outbox = Outbox::new(10);
-        outbox.push(&key("fast"), Respects::HEARTBEAT);
-        outbox.push(&key("slow"), Respects::CONTENT);
+        outbox.push(&key("fast"), Respects::HEARTBEAT, at(1));
+        outbox.push(&key("slow"), Respects::CONTENT, at(1));
         for _ in 0..100 {
-            outbox.push(&key("fast"), Respects::HEARTBEAT);
+            outbox.push(&key("fast"), Respects::HEARTBEAT, at(1));
         }
         let order: Vec<_> = outbox.take(2).into_iter().map(|(key, _)| key).collect();
         assert_eq!(order, [key("fast"), key("slow")]);
@@ -149,20 +164,21 @@ mod tests {
     #[test]
     fn what_failed_goes_first_next_time() {
         let mut outbox = Outbox::new(10);
-        outbox.push(&key("a"), Respects::CONTENT);
+        outbox.push(&key("a"), Respects::CONTENT, at(1));
         let taken = outbox.take(1);
-        outbox.push(&key("b"), Respects::CONTENT);
+        outbox.push(&key("b"), Respects::CONTENT, at(2));
         for (key, respects) in taken.iter().rev() {
-            outbox.push_back_to_head(key, *respects);
+            outbox.push_back_to_head(key, *respects, at(1));
         }
+        assert_eq!(outbox.oldest(), Some(at(1)), "it waits since it was noted first");
         assert_eq!(outbox.take(2).first().map(|(key, _)| key.clone()), Some(key("a")));
     }
 
     #[test]
     fn a_full_queue_drops_and_remembers() {
         let mut outbox = Outbox::new(1);
-        outbox.push(&key("a"), Respects::CONTENT);
-        outbox.push(&key("b"), Respects::CONTENT);
+        outbox.push(&key("a"), Respects::CONTENT, at(1));
+        outbox.push(&key("b"), Respects::CONTENT, at(1));
         assert_eq!(outbox.len(), 1);
         assert!(outbox.take_overflow());
         assert!(!outbox.take_overflow(), "told once");

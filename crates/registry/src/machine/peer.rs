@@ -186,8 +186,10 @@ impl Table {
             return Verdict::Unknown;
         }
         let (ours, expires) = (entry.dirty(), back(at, renewed) + entry.lease);
+        let entry_expires = entry.expires;
         let bare = entry.override_status() == Status::Unknown;
         let reported = entry.reported;
+        self.totals.renewals_peer += u64::from(entry_expires < expires);
         self.refresh(key, expires);
         match dirty.map_or(Ordering::Equal, |it| it.cmp(&ours)) {
             Ordering::Equal => Verdict::Done,

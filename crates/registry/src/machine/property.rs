@@ -284,10 +284,11 @@ impl Estate {
     }
 
     fn collect(&mut self, node: usize) {
+        let at = self.now().mono;
         for (key, respects) in self.tables[node].take_outgoing() {
             for (to, queue) in self.queues[node].iter_mut().enumerate() {
                 if to != node {
-                    queue.push(&key, respects);
+                    queue.push(&key, respects, at);
                 }
             }
         }
@@ -338,7 +339,8 @@ impl Estate {
                         self.tables[from].on_reply(&key, reply, Origin::Tradewind, now(self.at));
                     self.collect(from);
                     if let Some(respects) = again {
-                        self.queues[from][to].push(&key, respects);
+                        let at = self.now().mono;
+                        self.queues[from][to].push(&key, respects, at);
                     }
                 }
             }
@@ -360,7 +362,7 @@ impl Estate {
             let want = self.tables[from].take_answer(&reply, now(self.at));
             self.collect(from);
             for key in want {
-                self.queues[from][to].push(&key, Respects::ALL);
+                self.queues[from][to].push(&key, Respects::ALL, now(self.at).mono);
             }
             match reply.upto.or(digest.upto) {
                 Some(upto) => after = Some(upto),

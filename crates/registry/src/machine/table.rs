@@ -11,7 +11,7 @@ use super::entry::{Entry, Phase};
 use super::history::{History, Window};
 use super::protection::Scope;
 use super::tombstone::{Orphans, Tombstones};
-use super::{Change, DeltaView, Groups, Key, Limits, Now, Respects, Rules, What, Why};
+use super::{Change, DeltaView, Groups, Key, Limits, Now, Respects, Rules, Totals, What, Why};
 
 /// The table counts from a day before its first call, so that an age told by a peer can be taken
 /// from the present without falling below zero.
@@ -91,6 +91,7 @@ pub struct Table {
     pub(super) window: Window,
     pub(super) outgoing: Vec<(Key, Respects)>,
     pub(super) probes: BTreeSet<(Monotonic, Key)>,
+    pub(super) totals: Totals,
     lease_longest: Duration,
     started: Monotonic,
     last_call: Monotonic,
@@ -118,6 +119,7 @@ impl Table {
             orphans: Orphans::default(),
             outgoing: Vec::new(),
             probes: BTreeSet::new(),
+            totals: Totals::default(),
             lease_longest: TOMBSTONE_MIN,
             started: now.mono + ORIGIN,
             last_call: now.mono,
@@ -382,6 +384,7 @@ impl Table {
     /// Takes an instance out and shows that; what it was.
     pub(super) fn remove(&mut self, key: &Key, why: Why, at: Monotonic) -> Option<Entry> {
         let entry = self.detach(key)?;
+        self.totals.removed(why);
         self.window.remove(key.clone(), &entry.doc, at);
         self.history.push(key.clone(), What::Remove(why));
         let over = entry.override_status();

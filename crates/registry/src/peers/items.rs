@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tradewind_base::Monotonic;
 use tradewind_eureka::{ReplicationAction, ReplicationInstance, ReplicationResult, Status};
 
 use super::Peer;
@@ -82,12 +83,16 @@ pub(super) fn reply(
 /// Notes taken from a peer's queue; what was not delivered goes back to its head.
 pub(super) struct Taken<'a> {
     peer: &'a Peer,
+    /// Since when the first of them waits.
+    since: Monotonic,
     pub(super) notes: Vec<(Key, Respects)>,
 }
 
 impl<'a> Taken<'a> {
     pub(super) fn take(peer: &'a Peer, limit: usize) -> Self {
-        Self { peer, notes: peer.with_outbox(|outbox| outbox.take(limit)) }
+        let (since, notes) =
+            peer.with_outbox(|outbox| (outbox.oldest().unwrap_or_default(), outbox.take(limit)));
+        Self { peer, since, notes }
     }
 
     pub(super) fn give_back_from(&mut self, index: usize) {
@@ -102,7 +107,7 @@ impl<'a> Taken<'a> {
     fn give_back(&self, notes: &[(Key, Respects)]) {
         self.peer.with_outbox(|outbox| {
             for (key, respects) in notes.iter().rev() {
-                outbox.push_back_to_head(key, *respects);
+                outbox.push_back_to_head(key, *respects, self.since);
             }
         });
     }

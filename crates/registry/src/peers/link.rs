@@ -247,7 +247,7 @@ impl Link {
             let reply = answer.into_reply().ok_or(LinkError::Malformed)?;
             let want = self.registry.change(|table, now| table.take_answer(&reply, now));
             let want: Vec<_> = want.into_iter().map(|key| (key, Respects::ALL)).collect();
-            self.peer.tell(&want);
+            self.peer.tell(&want, self.registry.now().mono);
             let next = reply.upto.or(digest.upto);
             // A peer that answers with a place not further on would keep this going for ever.
             if next.is_none() || next <= digest.after {
@@ -363,7 +363,7 @@ impl Link {
             let again =
                 self.registry.change(|table, now| table.on_reply(&sent.key, reply, self.kind, now));
             if let Some(respects) = again {
-                self.peer.tell(&[(sent.key.clone(), respects)]);
+                self.peer.tell(&[(sent.key.clone(), respects)], self.registry.now().mono);
             }
         }
     }
