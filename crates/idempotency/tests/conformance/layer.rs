@@ -322,6 +322,8 @@ pub(crate) async fn work_after_a_dead_attempt_begins_anew_without_a_second_effec
     let dead = spawn(async move { send(router, "user", dead).await });
     it.came.recv().await.unwrap();
     dead.abort();
+    // Aborting takes effect when the task is next looked at: before the gate opens.
+    assert!(dead.await.unwrap_err().is_cancelled());
     it.shop.gate.add_permits(1);
     let waiting = async {
         loop {

@@ -286,6 +286,10 @@ fn a_hold_ends_before_its_lease_and_never_comes_back() {
     hold.renewed(at(1200), at(1229));
     assert_eq!(hold.next(at(0)), Next::Lost(Loss::Expired));
     assert_eq!(hold.left(at(0)), Duration::ZERO);
+    // Also when nobody looked in between.
+    let mut unseen = Hold::granted(terms(), at(0), longest);
+    unseen.renewed(at(890), at(899));
+    assert_eq!(unseen.check(at(899)), Some(Loss::Expired));
     // The first reason stays.
     hold.lose(Loss::Taken);
     assert_eq!(hold.check(at(0)), Some(Loss::Expired));
