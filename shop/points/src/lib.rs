@@ -1,0 +1,1 @@
+//! The shop's points service: accounts and their ledger.

@@ -1,0 +1,1 @@
+//! The shop's warehouse service: what leaves the house, and when.
