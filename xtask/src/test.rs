@@ -17,6 +17,8 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-interop",
     "tradewind-order",
     "tradewind-transaction",
+    "tradewind-broker",
+    "tradewind-message",
     "tradewind-idempotency",
     "tradewind-lock",
 ];
