@@ -74,19 +74,18 @@ impl Table {
     #[must_use]
     pub fn digest(&self, after: Option<Key>, limit: usize, now: Now) -> Digest {
         let at = self.at(now);
-        let mut entries = Vec::new();
-        for (key, entry) in self.entries_after(after.as_ref()).take(limit + 1) {
-            if at < entry.expires {
-                entries.push(DigestEntry {
-                    key,
-                    version: entry.version,
-                    fingerprint: entry.fingerprint,
-                    override_version: entry.override_version,
-                    over: entry.override_status(),
-                    renewed: entry.silent_for(at),
-                });
-            }
-        }
+        // What only protection holds is not told, and must not count either: a page that looks
+        // short is taken for the last.
+        let alive = self.entries_after(after.as_ref()).filter(|(_, it)| at < it.expires);
+        let entry = |(key, it): (Key, &Entry)| DigestEntry {
+            key,
+            version: it.version,
+            fingerprint: it.fingerprint,
+            override_version: it.override_version,
+            over: it.override_status(),
+            renewed: it.silent_for(at),
+        };
+        let mut entries: Vec<DigestEntry> = alive.take(limit + 1).map(entry).collect();
         let mut graves = self.graves(after.as_ref(), None, limit + 1, now);
         let mut names: Vec<&Key> =
             entries.iter().map(|it| &it.key).chain(graves.iter().map(|it| &it.key)).collect();

@@ -276,6 +276,7 @@ fn protection_holds_what_fell_silent_together_and_says_so() {
     let text = why.protected.unwrap();
     assert!(text.contains("4 of 12 instances on 4 hosts"), "{text}");
     assert_eq!(why.left, Duration::ZERO);
+    assert!(text.starts_with("ORDERS: "), "its own application's, not another's: {text}");
     assert_eq!(table.protections(now(10_000)).len(), 2, "the application and all together");
     // A heartbeat brings one back, and three of twelve are still more than 15 %.
     table.renew(&key("0"), None, now(10_000));
@@ -552,6 +553,32 @@ fn the_table_is_warm_after_its_time_or_a_sync() {
     assert!(table.warm(now(5000)));
     table.set_synced();
     assert!(table.warm(now(0)));
+}
+
+/// What protection holds takes no place in a page: one that looked short would end the exchange
+/// before the rest was told.
+#[test]
+fn a_full_exchange_goes_on_past_what_is_held() {
+    let mut table = table();
+    fleet(&mut table, 12);
+    for at in (0..=4000).step_by(250) {
+        for n in 4..12 {
+            table.renew(&key(&n.to_string()), None, now(at));
+        }
+        assert_eq!(table.expire(now(at)), []);
+    }
+    let (mut after, mut told) = (None, Vec::new());
+    loop {
+        let digest = table.digest(after, 3, now(4000));
+        told.extend(digest.entries.iter().map(|it| it.key.clone()));
+        match digest.upto {
+            Some(upto) => after = Some(upto),
+            None => break,
+        }
+    }
+    let mut alive: Vec<Key> = (4..12).map(|n| key(&n.to_string())).collect();
+    alive.sort();
+    assert_eq!(told, alive);
 }
 
 /// One exchange in one direction is enough for both sides: copies, cancels and what is wanted.
