@@ -46,15 +46,22 @@ impl Table {
     #[must_use]
     pub fn protections(&self, now: Now) -> Vec<Protection> {
         let at = self.at(now);
-        let overall = self.overall.explain(&self.rules, "all applications", self.count, at);
-        let apps = self.late_apps.iter().filter_map(|name| {
-            let app = self.apps.get(name)?;
-            app.scope.explain(&self.rules, name, app.instances.len(), at)
-        });
-        overall.into_iter().chain(apps).collect()
+        let apps = self.late_apps.iter().filter_map(|name| self.protection_of(name, at));
+        self.protection_of_all(at).into_iter().chain(apps).collect()
     }
 
     // === within the machine ===
+
+    /// The protection of one application.
+    pub(super) fn protection_of(&self, name: &str, at: Monotonic) -> Option<Protection> {
+        let app = self.apps.get(name)?;
+        app.scope.explain(&self.rules, name, app.instances.len(), at)
+    }
+
+    /// The protection of all applications together.
+    pub(super) fn protection_of_all(&self, at: Monotonic) -> Option<Protection> {
+        self.overall.explain(&self.rules, "all applications", self.count, at)
+    }
 
     /// Whether expiry of `key` is held back.
     pub(super) fn protects(&self, key: &Key) -> bool {

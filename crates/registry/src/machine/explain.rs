@@ -66,7 +66,7 @@ impl Table {
     #[must_use]
     pub fn explain(&self, key: &Key, now: Now) -> Option<Explanation> {
         let at = self.at(now);
-        self.entry(key).map(|entry| self.explain_entry(key.clone(), entry, at, now))
+        self.entry(key).map(|entry| self.explain_entry(key.clone(), entry, at))
     }
 
     /// The same for each instance of an application.
@@ -76,7 +76,7 @@ impl Table {
         let Some((name, app)) = self.apps.get_key_value(app) else { return Vec::new() };
         let explain = |(id, entry): (&Arc<str>, &Entry)| {
             let key = Key { app: Arc::clone(name), id: Arc::clone(id) };
-            self.explain_entry(key, entry, at, now)
+            self.explain_entry(key, entry, at)
         };
         app.instances.iter().map(explain).collect()
     }
@@ -93,13 +93,12 @@ impl Table {
         counts.collect()
     }
 
-    fn explain_entry(&self, key: Key, entry: &Entry, at: Monotonic, now: Now) -> Explanation {
+    fn explain_entry(&self, key: Key, entry: &Entry, at: Monotonic) -> Explanation {
         let held = entry.phase == Phase::Held;
         let protected = held.then(|| {
-            let all = self.protections(now);
-            let own = all.iter().find(|it| *it.scope == *key.app).or_else(|| all.first());
+            let scope = self.protection_of(&key.app, at).or_else(|| self.protection_of_all(at));
             // Between the tick that ends protection and the removal there is no reason left.
-            own.map_or_else(|| "protection just ended".to_owned(), |it| it.text.clone())
+            scope.map_or_else(|| "protection just ended".to_owned(), |it| it.text)
         });
         let suspicion = entry.suspicion.as_ref().map(|it| SuspicionState {
             reason: it.reason,

@@ -151,29 +151,33 @@ impl Watcher {
     /// The first line: the rest of an earlier stream, or everything.
     fn begin(&mut self, epoch: Option<&str>, revision: Option<u64>) -> Result<Bytes, Failure> {
         let registry = Arc::clone(&self.guard.registry);
-        let line = registry.read(|table, now| {
+        let resumed = revision.filter(|_| epoch == Some(&*registry.epoch));
+        // Under the lock only pointers are taken: thousands of records take their time.
+        let (revision, warm, lists) = registry.read(|table, now| {
             let warm = table.warm(now);
-            if let (Some(epoch), Some(revision)) = (epoch, revision)
-                && epoch == registry.epoch
-                && table.changes_since(revision).is_some()
-            {
-                self.revision = revision;
-                return Line::Resume(Resume { epoch: epoch.to_owned(), revision, warm });
+            match resumed.filter(|it| table.changes_since(*it).is_some()) {
+                Some(revision) => (revision, warm, None),
+                None => {
+                    let list =
+                        |app: &Arc<str>| (Arc::clone(app), table.app(app).unwrap_or_default());
+                    let lists: Vec<_> = self.services.iter().map(list).collect();
+                    (table.revision(), warm, Some(lists))
+                }
             }
-            self.revision = table.revision();
-            let services = self.services.iter().map(|app| {
-                let docs = table.app(app).unwrap_or_default();
-                let records = docs.iter().filter_map(|it| record::callable(it)).collect();
-                (app.to_lowercase(), records)
-            });
-            Line::Snapshot(Snapshot {
-                epoch: registry.epoch.clone(),
-                revision: table.revision(),
-                warm,
-                services: services.collect::<BTreeMap<_, _>>(),
-            })
         });
+        self.revision = revision;
         self.known.borrow_and_update();
+        let epoch = registry.epoch.clone();
+        let line = match lists {
+            None => Line::Resume(Resume { epoch, revision, warm }),
+            Some(lists) => {
+                let services = lists.into_iter().map(|(app, docs)| {
+                    let records = docs.iter().filter_map(|it| record::callable(it)).collect();
+                    (app.to_lowercase(), records)
+                });
+                Line::Snapshot(Snapshot { epoch, revision, warm, services: services.collect() })
+            }
+        };
         text(&line).map_err(|error| Failure::internal(&error))
     }
 
