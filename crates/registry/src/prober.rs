@@ -1,7 +1,7 @@
 //! Probes suspects: one TCP connection to the registered address, nothing sent.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,10 +66,8 @@ async fn probe(host: &str, port: u16, local: bool, limit: Duration) -> Outcome {
     let Ok(Ok(found)) = timeout(limit, lookup_host((host, port))).await else {
         return Outcome::Unanswered;
     };
-    // A loopback address means this machine, which is the client's only if it could not have come
-    // from another one.
     let addresses: Vec<SocketAddr> =
-        found.filter(|it| local || !it.ip().is_loopback()).take(ADDRESSES_MAX).collect();
+        found.filter(|it| local || !is_here(it.ip())).take(ADDRESSES_MAX).collect();
     let mut refused = !addresses.is_empty();
     for address in addresses {
         match knock(address, limit).await {
@@ -79,6 +77,14 @@ async fn probe(host: &str, port: u16, local: bool, limit: Duration) -> Outcome {
         }
     }
     if refused { Outcome::Refused } else { Outcome::Unanswered }
+}
+
+/// Whether an address means this machine, whoever says it: a client that may have come from
+/// another one did not mean that, and must not learn what listens here. Connecting to the
+/// unspecified address reaches this machine too, as does an IPv4 address written as IPv6.
+fn is_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
 }
 
 async fn knock(address: SocketAddr, limit: Duration) -> Outcome {
@@ -116,7 +122,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        assert_eq!(probe("127.0.0.1", port, false, LIMIT).await, Outcome::Unanswered);
+        for host in ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "[::1]", "::"] {
+            assert_eq!(probe(host, port, false, LIMIT).await, Outcome::Unanswered, "{host}");
+        }
+        assert_eq!(probe("0.0.0.0", port, true, LIMIT).await, Outcome::Refused);
     }
 
     #[tokio::test]
