@@ -1,5 +1,7 @@
 //! Query strings as Java servers read them.
 
+use std::collections::HashSet;
+
 use percent_encoding::percent_decode_str;
 use tradewind_eureka::Status;
 
@@ -40,13 +42,9 @@ impl Pairs {
 
     /// All of them, the first value of each name.
     pub(super) fn into_first(self) -> Vec<(String, String)> {
-        let mut first: Vec<(String, String)> = Vec::new();
-        for (name, value) in self.0 {
-            if first.iter().all(|(held, _)| *held != name) {
-                first.push((name, value));
-            }
-        }
-        first
+        // In linear time: a query may be full of short names.
+        let mut held = HashSet::new();
+        self.0.into_iter().filter(|(name, _)| held.insert(name.clone())).collect()
     }
 }
 
