@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
-use super::script::{Made, Script, nowhere};
+use super::script::{Made, Script, arrives, nowhere};
 use super::server::*;
 use crate::{ErrorKind, Limits, Phase, collect};
 
@@ -71,9 +71,8 @@ async fn a_slow_reader_is_no_pause_of_the_server() {
     let (client, _tasks) = Script::client([Made::Pipe(ours)]);
     let target = nowhere();
     let limits = Limits { body_idle: Duration::from_secs(1), ..LIMITS };
-    let mut buffer = [0; 1024];
     let (answer, ()) = tokio::join!(client.send(&target, get(), &limits), async {
-        assert_ne!(theirs.read(&mut buffer).await.unwrap(), 0);
+        arrives(&mut theirs).await;
         theirs.write_all(OK.as_bytes()).await.unwrap();
     });
     let mut body = answer.unwrap().into_body();
@@ -87,9 +86,8 @@ async fn pauses_count_one_by_one() {
     let (client, _tasks) = Script::client([Made::Pipe(ours)]);
     let target = nowhere();
     let limits = Limits { body_idle: Duration::from_secs(10), ..LIMITS };
-    let mut buffer = [0; 1024];
     let (answer, ()) = tokio::join!(client.send(&target, get(), &limits), async {
-        assert_ne!(theirs.read(&mut buffer).await.unwrap(), 0);
+        arrives(&mut theirs).await;
         theirs.write_all(CHUNKED.as_bytes()).await.unwrap();
     });
     let mut body = answer.unwrap().into_body();
@@ -111,18 +109,21 @@ async fn a_dropped_body_closes_also_while_the_request_is_being_written() {
     let big: &'static str = Box::leak("x".repeat(1 << 20).into_boxed_str());
     let target = nowhere();
     let send = client.send(&target, request(http::Method::POST, big), &LIMITS);
-    let mut buffer = [0; 1024];
     let (answer, ()) = tokio::join!(send, async {
-        assert_ne!(theirs.read(&mut buffer).await.unwrap(), 0);
+        arrives(&mut theirs).await;
         theirs.write_all(CHUNKED.as_bytes()).await.unwrap();
     });
     drop(answer.unwrap());
     let closed = async { while theirs.write_all(b"1\r\nx\r\n").await.is_ok() {} };
     tokio::time::timeout(LIMIT, closed).await.expect("the client's end is gone");
     // The pool's own task is all that is left.
-    while 1 < tasks.len() {
-        tokio::task::yield_now().await;
-    }
+    let ended = async {
+        while 1 < tasks.len() {
+            // Not a yield, which would keep the paused clock from ever reaching the limit.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, ended).await.expect("the connection's task ends");
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tradewind_base::Tasks;
 
+use super::server::LIMIT;
 use crate::{Client, Connect, Io, PoolConfig, Target};
 
 /// Connections as a test wants them, one after the other.
@@ -72,6 +73,15 @@ impl AsyncWrite for Unwritable {
 }
 
 impl Io for Unwritable {}
+
+/// Reads from the server's end of a pipe, within the limit of every wait. A test with a paused
+/// clock needs it most: while nothing else moves, the clock jumps from one sweep of the pool to
+/// the next, so a wait that never ends would not hang quietly but keep a processor busy.
+pub(super) async fn arrives(pipe: &mut tokio::io::DuplexStream) {
+    let mut buffer = [0; 1024];
+    let read = tokio::time::timeout(LIMIT, pipe.read(&mut buffer)).await;
+    assert_ne!(read.expect("a request comes").unwrap(), 0, "closed without a request");
+}
 
 pub(super) fn nowhere() -> Target {
     Target::parse("http://nowhere:1").unwrap()
