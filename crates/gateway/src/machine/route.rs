@@ -130,6 +130,10 @@ impl BaseUrl {
     /// # Errors
     /// What is wrong with it, in words.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        // The parser drops them silently: what is served would not be what is stored and shown.
+        if text.contains(|it: char| it.is_control() || it.is_whitespace()) {
+            return Err("must not hold spaces or control characters");
+        }
         let url = url::Url::parse(text).map_err(|_| "must be a URL like http://host:port/base")?;
         let secure = match url.scheme() {
             "http" => false,

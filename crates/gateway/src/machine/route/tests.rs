@@ -48,6 +48,15 @@ fn a_prefix_is_taken_off_once_and_only_at_the_start() {
 }
 
 #[test]
+fn a_url_with_spaces_or_control_characters_is_refused() {
+    for url in ["http://h/\r\nX: y", "http://h\t:80", "http://h/a b"] {
+        let mut row = RouteRow::service("a", "/order/**", "order");
+        row.url = Some(url.to_owned());
+        assert_eq!(check(&row).unwrap_err().field, "url", "{url:?}");
+    }
+}
+
+#[test]
 fn a_url_wins_over_the_service_and_brings_its_base_path() {
     let mut row = RouteRow::service("a", "/order/**", "order");
     row.url = Some("http://10.0.0.1:8080/base/".to_owned());
