@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 use tradewind_base::Problem;
+use tradewind_service::answer::chain;
 use tradewind_service::axum::extract::{FromRequestParts, State};
 use tradewind_service::axum::http::request::Parts;
 use tradewind_service::axum::http::{StatusCode, header::LOCATION};
@@ -24,6 +25,7 @@ use tradewind_service::axum::response::IntoResponse;
 use tradewind_service::axum::routing::get;
 use tradewind_service::axum::{Router, response::Response};
 use tradewind_service::{AdminToken, Answer, Failure, Json, Path};
+use tradewind_sql::ErrorKind;
 
 use crate::machine::route::{self, Route, RouteRow, Upstream};
 use crate::proxy::gate::Gate;
@@ -79,9 +81,32 @@ impl From<EditError> for Failure {
                 Problem::unavailable("routes.database", "the database of the routes is not there")
                     .into()
             }
+            EditError::Database(cause) if is_outage(cause.kind()) => {
+                tracing::warn!(error = chain(&error), "the routes cannot be read or written");
+                let detail = match cause.kind() {
+                    ErrorKind::Full => "the database of the routes is full",
+                    _ => "the database of the routes cannot be used; the log says why",
+                };
+                Problem::unavailable("routes.database", detail).into()
+            }
             EditError::Database(_) => Self::internal(&error),
         }
     }
+}
+
+/// Whether it is the database's state that is at fault, which its operator can mend.
+const fn is_outage(kind: ErrorKind) -> bool {
+    use ErrorKind as K;
+    matches!(
+        kind,
+        K::Full
+            | K::ReadOnly
+            | K::Connection
+            | K::Storage
+            | K::Busy
+            | K::Interrupted
+            | K::Statement
+    )
 }
 
 fn checked(row: &RouteRow) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tradewind_sql::{Database, DatabaseUrl, Error, Options, params};
+use tradewind_sql::{Database, DatabaseUrl, Error, Migration, Options, params};
 
 use tokio::time::Instant;
 
@@ -40,6 +40,28 @@ async fn answers(rig: &Rig, path: &str, status: u16) {
     while rig.get(path).await.status != status {
         assert!(start.elapsed() < Duration::from_secs(1), "{path} does not answer {status}");
     }
+}
+
+/// Runs a statement that only migrations may.
+fn rename(rig: &Rig, set: &'static str, sql: &'static str) {
+    let migration = Migration { version: 1, name: "rename", sqlite: sql, mysql: sql };
+    drop(Database::open(&sqlite(rig), Options::default(), set, &[migration]).unwrap());
+}
+
+#[tokio::test]
+async fn a_table_that_was_dropped_is_an_outage_of_the_edits_alone() {
+    let rig = Rig::start().await;
+    rename(&rig, "away", "ALTER TABLE gateway_api_route RENAME TO gone");
+    let row = json!({"id": "shop", "path": "/shop/**", "service_id": "order"});
+    for (method, body) in [("GET", None), ("POST", Some(row.clone()))] {
+        let answer = rig.admin(method, "/routes", body).await;
+        assert_eq!((answer.status, &*answer.problem()), (503, "routes.database"), "{method}");
+    }
+    assert_eq!(rig.get("/order/x").await.status, 200, "what was in force stays in force");
+    rename(&rig, "back", "ALTER TABLE gone RENAME TO gateway_api_route");
+    assert_eq!(rig.admin("POST", "/routes", Some(row)).await.status, 201);
+    answers(&rig, "/shop/x", 200).await;
+    rig.stop().await;
 }
 
 #[tokio::test]
