@@ -5,7 +5,7 @@
 //! the route's id. A row that was good and is now nonsense keeps serving as it was: a typo in a
 //! table that is edited by hand must not take a route down. It is reported as such.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -123,16 +123,13 @@ impl Routing {
             tracing::warn!(route = id, field, reason, kept = report.kept_previous, "route refused");
         }
         let before = self.snapshot.load();
-        let live = compiled
-            .table
-            .routes()
-            .iter()
-            .map(|route| self.live(route, &before, &mut memory))
-            .collect();
+        let old = before.table.routes().iter().zip(&before.live);
+        let old: HashMap<&str, _> = old.map(|(route, live)| (&*route.id, (route, live))).collect();
+        let routes = compiled.table.routes();
+        let live = routes.iter().map(|it| self.live(it, &old, &mut memory)).collect();
         if STATS_MAX < memory.stats.len() {
-            let table = &compiled.table;
-            let in_force = |id: &str| table.routes().iter().any(|it| *it.id == *id);
-            memory.stats.retain(|id, _| in_force(id));
+            let in_force: HashSet<&str> = routes.iter().map(|it| &*it.id).collect();
+            memory.stats.retain(|id, _| in_force.contains(&**id));
         }
         let revision = before.revision + 1;
         let count = compiled.table.routes().len();
@@ -143,9 +140,13 @@ impl Routing {
         effective
     }
 
-    fn live(&self, route: &Route, before: &Snapshot, memory: &mut Memory) -> Arc<Live> {
-        let old = before.table.routes().iter().zip(&before.live).find(|(it, _)| it.id == route.id);
-        if let Some((old, live)) = old
+    fn live(
+        &self,
+        route: &Route,
+        before: &HashMap<&str, (&Arc<Route>, &Arc<Live>)>,
+        memory: &mut Memory,
+    ) -> Arc<Live> {
+        if let Some((old, live)) = before.get(&*route.id)
             && old.upstream == route.upstream
         {
             return Arc::clone(live);
@@ -267,6 +268,18 @@ mod tests {
         routing.apply(std::slice::from_ref(&good), &[]);
         routing.apply(&[RouteRow { path: "oops".into(), enabled: false, ..good }], &[]);
         assert_eq!(serves(&routing, "/a/x"), None);
+    }
+
+    #[test]
+    fn numbers_of_routes_that_are_gone_are_dropped_when_there_are_too_many() {
+        let routing = routing();
+        let row = |id: usize| RouteRow::service(&format!("r{id}"), &format!("/r{id}/**"), "order");
+        let rows: Vec<_> = (0..STATS_MAX).map(row).collect();
+        routing.apply(&rows, &[]);
+        assert_eq!(routing.memory().stats.len(), STATS_MAX);
+        routing.apply(&[row(7), row(STATS_MAX)], &[]);
+        let kept: Vec<_> = routing.memory().stats.keys().cloned().collect();
+        assert_eq!(kept, ["r4096", "r7"]);
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl RouteStats {
     pub(crate) fn new(route: &str, service: &str) -> Self {
         let (route, service): (Arc<str>, Arc<str>) = (route.into(), service.into());
         let phase = |phase: &'static str| metrics::histogram!("gw_http_request_duration_seconds", "route" => Arc::clone(&route), "phase" => phase);
-        // Two significant digits are what people read; that keeps a histogram at a few kilobytes.
+        // Two significant digits are what people read; that keeps a histogram below 32 kilobytes.
         #[expect(clippy::expect_used, reason = "constants that are valid")]
         let times = Histogram::new_with_bounds(1, LONGEST_US, 2).expect("valid bounds");
         Self {
