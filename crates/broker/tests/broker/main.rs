@@ -8,4 +8,5 @@ mod branch;
 mod delivery;
 mod half;
 mod outbox;
+mod run;
 mod support;
