@@ -16,6 +16,9 @@ use crate::name::Token;
 use crate::place::Place;
 use crate::store::LeaseStore;
 
+/// A release is tried at least this long, however short the lease.
+const RELEASE_MIN: Duration = Duration::from_secs(2);
+
 type Wish = oneshot::Sender<Result<Released, ReleaseError>>;
 
 /// How long a server that is ending waits for its holders to let go.
@@ -108,9 +111,9 @@ impl<S: LeaseStore> Keeper<S> {
             } => return,
         };
         // The row may still be ours: its lease ends later than our belief.
-        let freed = release(&shared, &owner, &names).await;
-        let answered = freed.map(|_| Released::AlreadyLost);
-        answer(wish, answered);
+        // That it was lost is certain whether or not the store can be told.
+        drop(release(&shared, &owner, &names).await);
+        answer(wish, Ok(Released::AlreadyLost));
     }
 
     async fn release(&self) -> Result<Released, ReleaseError> {
@@ -130,7 +133,8 @@ fn answer(wish: Option<Wish>, done: Result<Released, ReleaseError>) {
     }
 }
 
-/// Releases whatever `owner` has of `names`, for at most one lease: after that it is free anyway.
+/// Releases whatever `owner` has of `names`, for at most one lease: after that it is free anyway,
+/// and trying on (for [`RELEASE_MIN`]) serves only the one who wants to know.
 pub(crate) async fn release<S: LeaseStore>(
     shared: &Shared<S>,
     owner: &str,
@@ -154,6 +158,6 @@ pub(crate) async fn release<S: LeaseStore>(
             pause = (pause * 2).min(Duration::from_secs(1));
         }
     };
-    let limit = shared.terms.lease();
+    let limit = shared.terms.lease().max(RELEASE_MIN);
     tokio::time::timeout(limit, attempts).await.unwrap_or(Err(ReleaseError::NotTold))
 }

@@ -80,6 +80,25 @@ impl SqlStore {
     }
 }
 
+impl SqlStore {
+    /// Runs `work` on rows of the caller's own; `None` when they are another's. Whoever raced it
+    /// was most likely the caller itself, with a renewal it had given up: look again.
+    async fn settled<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl FnMut(&mut Transaction<'_>) -> Result<T, Fault> + Clone + Send + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        for _ in 0..RACES_MAX {
+            match self.run(name, work.clone()).await? {
+                Ok(done) => return Ok(Some(done)),
+                Err(Fault::Raced) => {}
+                Err(Fault::NotMine | Fault::Sql(_)) => return Ok(None),
+            }
+        }
+        Err(StoreError { transient: true, uncertain: false, source: Fault::Raced.into() })
+    }
+}
+
 impl LeaseStore for SqlStore {
     async fn take(&self, owner: &str, names: &Names, lease: Duration) -> Result<Take, StoreError> {
         let (owner, names, lease_ms) = (owner.to_owned(), names.clone(), millis(lease));
@@ -106,13 +125,13 @@ impl LeaseStore for SqlStore {
         let owner = owner.to_owned();
         let held: Vec<_> = names.iter().cloned().zip(tokens.iter().copied()).collect();
         let work = move |tx: &mut Transaction<'_>| renew(tx, &owner, &held, millis(lease));
-        Ok(self.run("lock.renew", work).await?.is_ok())
+        Ok(self.settled("lock.renew", work).await?.is_some())
     }
 
     async fn release(&self, owner: &str, names: &Names) -> Result<bool, StoreError> {
         let (owner, names) = (owner.to_owned(), names.clone());
         let work = move |tx: &mut Transaction<'_>| release(tx, &owner, &names);
-        Ok(self.run("lock.release", work).await?.unwrap_or(false))
+        Ok(self.settled("lock.release", work).await?.unwrap_or(false))
     }
 }
 

@@ -50,6 +50,7 @@ suite! {
     exclusion::the_write_of_a_late_owner_is_refused,
     failure::a_dead_holder_is_replaced_when_its_lease_is_over,
     failure::renewal_keeps_a_hold_for_many_leases,
+    failure::a_release_beside_a_renewal_frees_the_names,
     failure::a_frozen_owner_learns_that_it_lost,
     failure::a_hold_ends_when_it_is_too_old,
     failure::a_server_that_ends_tells_its_holders,

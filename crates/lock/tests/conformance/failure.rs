@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tradewind_lock::{LockConfig, Locks as _, Loss, Released};
+use tradewind_lock::{LeaseStore as _, LockConfig, Locks as _, Loss, Released, SqlStore, Take};
 
 use crate::support::{PATIENCE, Place, one, quick};
 
@@ -25,17 +25,37 @@ pub(crate) async fn a_dead_holder_is_replaced_when_its_lease_is_over(place: Plac
 
 /// R7.1: the lease is renewed as long as the owner lives.
 pub(crate) async fn renewal_keeps_a_hold_for_many_leases(place: Place) {
-    let (first, second) = (place.process(&quick(600)), place.process(&quick(600)));
+    let (first, second) = (place.process(&quick(1500)), place.process(&quick(1500)));
     let guard = first.take(&one("a"), PATIENCE).await;
     let locks = second.locks.clone();
     let wait =
-        second.run(async move { locks.acquire(one("a"), Duration::from_millis(2400)).await });
+        second.run(async move { locks.acquire(one("a"), Duration::from_millis(4000)).await });
     assert!(wait.await.is_err(), "it was taken from its living owner");
     assert!(guard.is_held() && !guard.lost().is_cancelled());
     assert_eq!(guard.loss(), None);
     assert_eq!(first.run(guard.release()).await.unwrap(), Released::Freed);
     let guard = second.take(&one("a"), PATIENCE).await;
     assert_eq!(guard.token().number(), 2, "renewals give no new token");
+}
+
+/// A renewal that is on its way while the hold is released neither keeps nor brings back the lock.
+pub(crate) async fn a_release_beside_a_renewal_frees_the_names(place: Place) {
+    let store = SqlStore::new(place.process(&quick(10_000)).database.clone());
+    let (names, lease) = (one("a"), Duration::from_secs(60));
+    for round in 0..30 {
+        let owner = format!("owner-{round}");
+        let Take::Granted(tokens) = store.take(&owner, &names, lease).await.unwrap() else {
+            panic!("round {round}: it was not freed")
+        };
+        let renewals = (
+            store.renew(&owner, &names, &tokens, lease),
+            store.renew(&owner, &names, &tokens, lease),
+        );
+        let release = store.release(&owner, &names);
+        let (one, other, freed) = tokio::join!(renewals.0, renewals.1, release);
+        assert!(one.is_ok() && other.is_ok());
+        assert!(freed.unwrap(), "round {round}");
+    }
 }
 
 /// R7.4: two owners are forced; the first knows it before it does anything more.
