@@ -21,6 +21,7 @@ mod schema;
 mod setup;
 mod tries;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tradewind_base::id::Xid;
-use tradewind_base::{Clock, Context, Rng, Timestamp};
+use tradewind_base::{Clock, Context, Rng, Timestamp, TraceContext};
 use tradewind_service::answer::chain;
 use tradewind_service::axum::Router;
 use tradewind_sql::{Database, Error, Transaction, TransactionError};
@@ -134,13 +135,41 @@ impl Engine {
     /// A new transaction with an id of its own. Its branches have `limit` (at most an hour) to
     /// answer; a moment longer ([`Settings::decide`]) it can be committed.
     #[must_use]
-    pub fn declare(&self, name: &'static str, limit: Duration) -> Declaration {
+    pub fn declare(&self, name: impl Into<Cow<'static, str>>, limit: Duration) -> Declaration {
+        let xid = Xid::generate(self.inner.clock.now(), &mut lock(&self.inner.rng));
+        self.declare_as(xid, name, limit)
+    }
+
+    /// The same with an id that the caller chose, and must not use twice.
+    #[must_use]
+    pub fn declare_as(
+        &self,
+        xid: Xid,
+        name: impl Into<Cow<'static, str>>,
+        limit: Duration,
+    ) -> Declaration {
         let inner = &self.inner;
         let limit = limit.min(LIMIT_MAX.saturating_sub(inner.settings.decide));
-        let now = inner.clock.now();
-        let xid = Xid::generate(now, &mut inner.rng.lock().unwrap_or_else(PoisonError::into_inner));
-        let deadline = now + limit + inner.settings.decide;
-        Declaration::new(xid, name, (deadline, limit), Context::current().trace)
+        let deadline = inner.clock.now() + limit + inner.settings.decide;
+        Declaration::new(xid, name.into(), (deadline, limit), Context::current().trace)
+    }
+
+    /// A transaction that has begun and is undecided, to be tried by whoever goes on with it: a
+    /// Try may be repeated. It has the time that is left.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn resume(&self, tx: &mut Transaction<'_>, xid: Xid) -> Result<Option<Declaration>, Error> {
+        let record = log::load(tx, xid)?.filter(|it| it.global.phase == Phase::Trying);
+        Ok(record.map(|it| {
+            let deadline = it.global.deadline;
+            let left = deadline.since(self.inner.clock.now() + self.inner.settings.decide);
+            let trace = it.trace.as_deref().and_then(TraceContext::parse);
+            let mut declaration = Declaration::new(xid, it.name.into(), (deadline, left), trace);
+            declaration.own = it.own.and_then(|own| serde_json::from_str(&own).ok());
+            declaration.branches = it.declared;
+            declaration
+        }))
     }
 
     /// Writes the begin record, in the caller's local transaction. Send nothing before that is

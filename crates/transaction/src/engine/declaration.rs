@@ -1,9 +1,10 @@
 //! What a transaction consists of, before it begins.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use tradewind_base::id::Xid;
 use tradewind_base::{Timestamp, TraceContext};
@@ -26,7 +27,7 @@ pub struct Declared {
 #[derive(Clone, Debug)]
 pub struct Declaration {
     pub(super) xid: Xid,
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) deadline: Timestamp,
     pub(super) until: Instant,
     pub(super) own: Option<Value>,
@@ -60,7 +61,7 @@ pub enum DeclareError {
 impl Declaration {
     pub(super) fn new(
         xid: Xid,
-        name: &'static str,
+        name: Cow<'static, str>,
         (deadline, limit): (Timestamp, Duration),
         trace: Option<TraceContext>,
     ) -> Self {
@@ -74,7 +75,7 @@ impl Declaration {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn own<T: Serialize>(mut self, payload: &T) -> Result<Self, DeclareError> {
-        self.own = Some(value(self.name, "own", payload)?);
+        self.own = Some(value(&self.name, "own", payload)?);
         Ok(self)
     }
 

@@ -39,7 +39,7 @@ pub(super) fn insert(
     let global = Global::begin(it.xid, it.deadline, it.branches.iter().map(|branch| branch.index));
     let values = [
         Value::from(it.xid.to_string()),
-        it.name.into(),
+        it.name.as_ref().into(),
         shard.into(),
         Phase::Trying.number().into(),
         0.into(),

@@ -16,6 +16,7 @@ const SOON: Duration = Duration::from_millis(300);
 
 on_each_database! {
     a_death_after_begin_or_after_try_ends_in_an_abort,
+    a_transaction_whose_caller_died_can_be_resumed,
     a_death_after_the_decision_ends_as_decided,
     a_death_of_the_driver_at_any_point_is_taken_over,
     lost_answers_change_nothing_but_the_number_of_calls,
@@ -41,6 +42,29 @@ async fn a_death_after_begin_or_after_try_ends_in_an_abort(kind: Kind) {
         let outcome = after.outcome(declaration.xid()).await.unwrap();
         assert_eq!(outcome.decision, Decision::Aborted);
     }
+}
+
+async fn a_transaction_whose_caller_died_can_be_resumed(kind: Kind) {
+    let world = World::new(kind).await;
+    let declaration = world.declare(2, SECONDS);
+    let xid = declaration.xid();
+    world.begin(&declaration).await;
+    assert_eq!(world.engine.try_all(&declaration).await, Tried::Reserved);
+    drop(declaration);
+    world.engine.crash();
+    let other = world.another_engine();
+    let resume = async || {
+        let other = other.clone();
+        let work = move |tx: &mut Transaction<'_>| other.resume(tx, xid);
+        world.orders.read::<_, Error, _>("resume", work).await.unwrap()
+    };
+    let resumed = resume().await.unwrap();
+    assert_eq!(other.try_all(&resumed).await, Tried::Reserved);
+    assert_eq!(world.goods().await, [(8, 2, 0), (8, 2, 0)]);
+    world.commit(xid).await.unwrap();
+    world.all_finished().await;
+    assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
+    assert!(resume().await.is_none(), "what is decided is not tried again");
 }
 
 async fn a_death_after_the_decision_ends_as_decided(kind: Kind) {
