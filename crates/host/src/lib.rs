@@ -167,6 +167,24 @@ impl Host {
         &self.tasks
     }
 
+    /// Where other services are found.
+    #[must_use]
+    pub const fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
+    /// What sends requests to other services.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The name in which this service calls others.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity::new(self.service.clone(), self.shared.keys.seal().clone())
+    }
+
     /// Opens the database of the service, by default a SQLite file of its name in the data folder,
     /// and brings its schema up to date. It is closed at the end of [`Host::run`].
     ///
@@ -205,9 +223,8 @@ impl Host {
             .map_err(|error| HostError::Address { what: format!("service {service}: {error}") })?;
         let component = self.health.component(service);
         let view = self.discovery.view(&name);
-        let caller = Identity::new(self.service.clone(), self.shared.keys.seal().clone());
         let client = self.client.clone();
-        let channel = Channel::new(&self.discovery, client, name, policy, Some(caller));
+        let channel = Channel::new(&self.discovery, client, name, policy, Some(self.identity()));
         tokio::select! {
             warm = channel.warm(WARM_LIMIT, &self.tasks) => match warm {
                 Ok(()) => component.up(),
