@@ -1,8 +1,9 @@
 //! Half messages around a plain local transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tradewind_base::{Clock, Timestamp};
+use tradewind_base::{Clock, Tasks, Timestamp};
 use tradewind_call::CallError;
 use tradewind_service::answer::chain;
 use tradewind_service::axum::routing::{MethodRouter, post};
@@ -15,6 +16,11 @@ use crate::wire::{Ask, CheckAt, Ending, MessageId, Told};
 
 /// The path at which a producer answers how a message's transaction ended.
 pub const CHECK_PATH: &str = "/messages/check";
+
+/// How many rows one cleaning transaction takes away at most.
+const CLEAN_BATCH: u32 = 500;
+/// The pause between two cleanings.
+const CLEAN_EVERY: Duration = Duration::from_secs(600);
 
 /// Messages that exist before the local transaction they tell of, and go out if it commits.
 ///
@@ -41,6 +47,9 @@ pub enum HalfError<E> {
     /// The broker asked before the transaction came, and was told that it is rolled back.
     #[error("the transaction came too late: its message counts as rolled back")]
     TooLate,
+    /// The transaction of this message happened before; nothing was done now.
+    #[error("the transaction of this message happened before")]
+    Repeated,
     /// The local transaction failed, or its outcome is unknown; the message follows the barrier
     /// row in any case.
     #[error("the transaction with the message failed")]
@@ -106,7 +115,16 @@ impl HalfMessages {
             Err(error) => error,
         };
         Err(match error {
-            TransactionError::Refused(Inside::Closed) => HalfError::TooLate,
+            TransactionError::Refused(Inside::Closed) => match self.ending(id).await {
+                Ok(Ending::Committed) => {
+                    self.tell(id, true).await;
+                    HalfError::Repeated
+                }
+                Ok(Ending::RolledBack | Ending::Unknown) | Err(_) => {
+                    self.tell(id, false).await;
+                    HalfError::TooLate
+                }
+            },
             TransactionError::Refused(Inside::Sql(it)) => {
                 self.tell(id, false).await;
                 HalfError::Transaction(TransactionError::Refused(it.into()))
@@ -158,6 +176,42 @@ impl HalfMessages {
             });
             Ok::<_, Failure>(Json(Told { state }))
         })
+    }
+
+    /// Forgets, in the background, how transactions ended longer than `keep` ago. It must be longer
+    /// than the broker asks for: days.
+    pub fn clean(&self, keep: Duration, tasks: &Tasks) {
+        let this = self.clone();
+        tasks.spawn("clean message barrier", move |cancel| async move {
+            loop {
+                match this.forget(keep).await {
+                    Ok(rows) if rows == CLEAN_BATCH as usize => continue,
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(error = chain(&error), "cannot clean"),
+                }
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(CLEAN_EVERY) => {}
+                }
+            }
+        });
+    }
+
+    async fn forget(&self, keep: Duration) -> Result<usize, TransactionError<Error>> {
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let before = self.clock.now().millis().saturating_sub(keep);
+        let work = move |tx: &mut Transaction<'_>| {
+            let sql =
+                "SELECT message_id FROM message_barrier WHERE at_ms < ? ORDER BY at_ms LIMIT ?";
+            let ids = tx.query(sql, params![before, CLEAN_BATCH], |row| row.get::<Vec<u8>>(0))?;
+            let rows = ids.len();
+            for id in ids {
+                let sql = "DELETE FROM message_barrier WHERE message_id = ?";
+                tx.execute(sql, params![id])?;
+            }
+            Ok(rows)
+        };
+        self.database.transaction("clean barrier", work).await
     }
 
     /// How the transaction of a message ended; from now on it did, one way or the other.

@@ -62,9 +62,12 @@ impl Circuit {
     pub fn failed(&mut self, now: Monotonic) -> bool {
         self.failures = self.failures.saturating_add(1);
         if let Some(open) = &mut self.open {
-            open.pause = (open.pause * 2).min(COOL_MAX);
-            open.until = now + open.pause;
-            open.probing = false;
+            // Those that were on their way when it opened say nothing new.
+            if open.probing {
+                open.pause = (open.pause * 2).min(COOL_MAX);
+                open.until = now + open.pause;
+                open.probing = false;
+            }
             return false;
         }
         if self.failures < FAILURES {

@@ -100,6 +100,11 @@ fn an_open_circuit_lets_one_attempt_pass_at_a_time() {
     for _ in 0..20 {
         circuit.failed(now);
     }
+    assert_eq!(circuit.allows(32, now + COOL_FIRST * 2), 1, "stragglers change nothing");
+    for _ in 0..20 {
+        circuit.begun();
+        circuit.failed(now);
+    }
     assert_eq!(circuit.allows(1, now + COOL_MAX), 1, "and it is bounded");
     circuit.begun();
     circuit.dropped();

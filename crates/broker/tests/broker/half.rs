@@ -106,10 +106,14 @@ async fn rolled_back_by_asking_and_a_late_commit_cannot_both_win() {
     assert_eq!(producer.half.ending(late.id()).await.unwrap(), Ending::RolledBack);
     let error = producer.half.run(&late, "place", place).await.unwrap_err();
     assert!(matches!(error, HalfError::TooLate), "{error}");
+    let early = estate.draft("order.placed", "early");
+    producer.half.run(&early, "place", place).await.unwrap();
+    let error = producer.half.run(&early, "place", place).await.unwrap_err();
+    assert!(matches!(error, HalfError::Repeated), "{error}");
     let refused = client.commit(&late.id()).await.unwrap_err();
     assert_eq!(refused.problem().unwrap().code, "message.conflict");
-    assert!(effects(&producer.database).await.is_empty());
-    assert!(warehouse.effects().await.is_empty());
+    until("one arrives", async || warehouse.effects().await == ["early"]).await;
+    assert_eq!(effects(&producer.database).await, ["placed"]);
 }
 
 #[tokio::test]
@@ -118,10 +122,12 @@ async fn a_question_racing_the_transaction_agrees_with_it() {
     let mut placed = 0;
     for round in 0..20 {
         let draft = estate.draft("order.placed", &format!("r{round:02}"));
-        let (ran, told) = tokio::join!(
-            producer.half.run(&draft, "place", place),
-            producer.half.ending(draft.id()),
-        );
+        let question = async {
+            // As the broker does: once it has the message.
+            until("prepared", async || broker.state(draft.id()).await != "unknown").await;
+            producer.half.ending(draft.id()).await
+        };
+        let (ran, told) = tokio::join!(producer.half.run(&draft, "place", place), question);
         placed += usize::from(ran.is_ok());
         assert_eq!(ran.is_ok(), told.unwrap() == Ending::Committed, "{ran:?}");
         until("decided alike", async || {
