@@ -36,7 +36,7 @@ const HOP_BY_HOP: [&str; 10] = [
 ];
 
 /// Fields that say where a request came from; believed from trusted proxies only.
-const FORWARDING: [&str; 7] = [
+const FORWARDING: [&str; 11] = [
     "forwarded",
     "x-real-ip",
     "x-client-ip",
@@ -44,6 +44,10 @@ const FORWARDING: [&str; 7] = [
     "true-client-ip",
     "cf-connecting-ip",
     "x-original-forwarded-for",
+    "x-forwarded",
+    "client-ip",
+    "fastly-client-ip",
+    "x-envoy-external-address",
 ];
 const FORWARDING_PREFIX: &str = "x-forwarded-";
 
