@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 use tradewind_base::Timestamp;
 
 /// Lines that may wait.
@@ -132,10 +133,19 @@ impl AccessLog {
 
 fn write(receiver: &Receiver<String>, mut file: Rotating) {
     let mut broken = false;
+    let mut flushed = Instant::now();
     loop {
         let outcome = match receiver.recv_timeout(FLUSH) {
+            // Lines that come one by one, none of them late, must not keep each other waiting.
+            Ok(line) if FLUSH <= flushed.elapsed() => {
+                flushed = Instant::now();
+                file.line(&line).and_then(|()| file.out.flush())
+            }
             Ok(line) => file.line(&line),
-            Err(RecvTimeoutError::Timeout) => file.out.flush(),
+            Err(RecvTimeoutError::Timeout) => {
+                flushed = Instant::now();
+                file.out.flush()
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 if let Err(error) = file.out.flush() {
                     tracing::warn!(error = %error, "failed to write the access log");
@@ -242,5 +252,23 @@ mod tests {
         assert_eq!(all.last().unwrap()["path"], "/a\"\n19");
         log.write(&entry("/late"));
         assert_eq!(log.dropped(), 1, "after the end lines are counted, not lost silently");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the pace of the lines, not a wait for them")]
+    fn a_line_is_in_the_file_soon_though_others_keep_coming() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.jsonl");
+        let log = AccessLog::open(path.clone(), 1 << 20).unwrap();
+        let start = Instant::now();
+        // Too few to fill the writer's buffer before the limit, too many to leave it a pause.
+        let mut lines = 0;
+        while fs::read_to_string(&path).unwrap().is_empty() && lines < 20 {
+            log.write(&entry("/x"));
+            lines += 1;
+            std::thread::sleep(FLUSH / 4);
+        }
+        assert!(lines < 20, "nothing was written for {:?}", start.elapsed());
+        log.close();
     }
 }
