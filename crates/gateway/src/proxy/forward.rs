@@ -1,5 +1,6 @@
 //! Sending a request to a service: which instance, how long, and whether once more.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -9,11 +10,12 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
+use tradewind_base::context::DEADLINE_HEADER;
 use tradewind_discovery::{Instance, Suspicion};
 use tradewind_http::Target;
 
 use super::body::{UpBody, Upload};
-use super::handle::{Worker, set_host};
+use super::handle::{Worker, set, set_host};
 use super::pool::{ConnectError, Lease};
 use super::record::Record;
 use super::refuse::{self, Refused};
@@ -99,6 +101,9 @@ pub(crate) async fn forward(
         let Some(mut sending) = request.take().or_else(|| again.as_ref().map(copy)) else { break };
         let target = candidate.target();
         set_host(sending.headers_mut(), &host_of(&target));
+        // What is left now, not what was left at the first attempt.
+        let left = way.worker.gate.upstream.total_timeout.saturating_sub(record.start().elapsed());
+        set(sending.headers_mut(), DEADLINE_HEADER, &left.as_millis().max(1).to_string());
         attempts += 1;
         record.attempt(&candidate.label());
         let outcome = attempt(way, &target, sending, record).await;
@@ -275,6 +280,18 @@ async fn attempt(
     }
 }
 
+/// What a failed connection says of the instance. A fault of this side (no descriptor, no port
+/// left) says nothing: taken for a refusal it would empty every list at once.
+fn suspicion(error: &io::Error) -> Option<Suspicion> {
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Some(Suspicion::Refused),
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            Some(Suspicion::Timeout)
+        }
+        _ => None,
+    }
+}
+
 fn not_connected(way: &Way<'_>, error: &ConnectError, request: Request<UpBody>) -> Failed {
     let service = way.route.service_label();
     let (refused, suspicion, outcome) = match error {
@@ -282,9 +299,13 @@ fn not_connected(way: &Way<'_>, error: &ConnectError, request: Request<UpBody>) 
         ConnectError::TimedOut => {
             (refuse::connect_timeout(service), Some(Suspicion::Timeout), "connect-timeout")
         }
-        ConnectError::Refused(_) | ConnectError::Handshake(_) => {
+        ConnectError::Refused(cause) => {
             let reason = tradewind_service::answer::chain(error);
-            (refuse::unreachable(service, reason), Some(Suspicion::Refused), "refused")
+            (refuse::unreachable(service, reason), suspicion(cause), "refused")
+        }
+        ConnectError::Handshake(_) => {
+            let reason = tradewind_service::answer::chain(error);
+            (refuse::unreachable(service, reason), None, "refused")
         }
     };
     Failed {
@@ -333,4 +354,24 @@ fn not_answered(
     let refused = refuse::lost(service, reason());
     let suspicion = (!stale).then_some(Suspicion::Reset);
     failed(Failure::Lost, refused, suspicion, "lost", None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_other_side_s_refusal_counts_against_an_instance() {
+        for (error, expected) in [
+            (io::Error::from(ErrorKind::ConnectionRefused), Some(Suspicion::Refused)),
+            (io::Error::from(ErrorKind::ConnectionReset), Some(Suspicion::Refused)),
+            (io::Error::from(ErrorKind::HostUnreachable), Some(Suspicion::Timeout)),
+            // EMFILE and EADDRNOTAVAIL: this process has no descriptor or no port left.
+            (io::Error::from_raw_os_error(24), None),
+            (io::Error::from_raw_os_error(99), None),
+            (io::Error::other("the name does not resolve"), None),
+        ] {
+            assert_eq!(suspicion(&error), expected, "{error}");
+        }
+    }
 }

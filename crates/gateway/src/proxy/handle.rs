@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
-use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
+use tradewind_base::context::{REQUEST_ID_HEADER, TRACE_HEADER};
 use tradewind_base::identity::USER_HEADER;
 use tradewind_base::{Rng, TraceContext, seal};
 
@@ -158,8 +158,6 @@ impl Worker {
         write_origin(&mut fields, &origin, route, gate.local.port());
         set(&mut fields, REQUEST_ID_HEADER, &record.request_id);
         set(&mut fields, TRACE_HEADER, &trace.to_string());
-        let total = gate.upstream.total_timeout;
-        set(&mut fields, DEADLINE_HEADER, &total.as_millis().to_string());
         self.write_user(&mut fields, &asker)?;
         fields.append(VIA, HeaderValue::from_static(headers::VIA));
         if facts.upgrade {
@@ -254,7 +252,8 @@ fn target(route: &Route, path: &str, query: Option<&str>) -> Result<Uri, Refused
         .map_err(|_| refuse::framing(crate::machine::framing::Refusal::TargetTooLong))
 }
 
-fn set(fields: &mut HeaderMap, name: &'static str, value: &str) {
+/// Sets one field of the gateway's own.
+pub(crate) fn set(fields: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         fields.insert(HeaderName::from_static(name), value);
     }

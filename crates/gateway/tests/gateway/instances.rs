@@ -154,6 +154,14 @@ async fn a_retryable_route_repeats_idempotent_requests() {
     let post = put.replace("PUT", "POST");
     assert_eq!((rig.ask(&post).await.status, count("/drop")), (502, 3));
     assert_eq!((rig.get("/order/hang").await.status, count("/hang")), (504, 2));
+    let left = |it: &super::backend::Backend| -> Vec<u64> {
+        let requests = it.recorded.requests.lock().unwrap();
+        let hung = requests.iter().filter(|it| it.target == "/hang");
+        hung.map(|it| it.one("x-tradewind-deadline-ms").unwrap().parse().unwrap()).collect()
+    };
+    let mut left: Vec<u64> = rig.backends.iter().flat_map(left).collect();
+    left.sort_unstable();
+    assert!(left[0] + 200 <= left[1], "the second attempt has less time left: {left:?}");
     rig.stop().await;
 }
 
