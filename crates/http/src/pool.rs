@@ -217,10 +217,11 @@ impl Pool {
     }
 
     fn give_back(&self, slot: &Slot, conn: Conn) {
-        let keep = !self.ending.load(Ordering::Acquire)
-            && conn.born.elapsed() < self.config.age_max
-            && !conn.sender.is_closed();
+        let keep = conn.born.elapsed() < self.config.age_max && !conn.sender.is_closed();
         let mut idle = lock(&slot.idle);
+        // Asked under the lock: between the question and the push the pool could have been ended,
+        // and nobody would close this connection any more.
+        let keep = keep && !self.ending.load(Ordering::Acquire);
         if keep && idle.len() < self.config.idle_per_target {
             idle.push(Idle { conn, since: Instant::now() });
         }
