@@ -7,7 +7,8 @@
 //! | `GET /tcc/outcome/{xid}` | 200 [`Outcome`] |
 //! | `GET /tcc/stuck` | 200 [`Stuck`] |
 //!
-//! Any other answer, and none, is unknown.
+//! A Try is also refused for good by any other problem document with a 4xx status but 408, 425 and
+//! 429. Every other answer, and none, is unknown.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

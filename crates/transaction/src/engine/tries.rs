@@ -27,7 +27,8 @@ pub enum Tried {
         branch: u16,
         /// Its service.
         service: String,
-        /// Why, in the participant's words and with its code; the status is 409.
+        /// Why, in the participant's words and with its code. The status is 409 when the business
+        /// refused; with another the call itself was wrong.
         problem: Box<Problem>,
     },
     /// A branch did not answer in time; whether it holds a reservation is unknown. Abort.
@@ -48,8 +49,9 @@ const PAUSES: Backoff =
 /// How much of the time must be left for one more Try.
 const FLOOR: Duration = Duration::from_millis(5);
 
-const DEFINITE: [&str; 5] =
-    [wire::REFUSED, wire::SUSPENDED, wire::EXPIRED, wire::ENDED, wire::MISMATCH];
+/// Refusals that may pass.
+const LATER: [StatusCode; 3] =
+    [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
 
 const KIND: &str = "urn:tradewind:problem:";
 
@@ -114,16 +116,18 @@ impl Engine {
     }
 }
 
-/// The refusal in an answer that is definite, with the participant's own code.
+/// The refusal in an answer that is definite, with the participant's own code. Taking more for
+/// definite than must be is safe: the abort that follows goes to every branch.
 fn definite(error: &PeerError) -> Option<Problem> {
     let PeerError::Call(error) = error else { return None };
     let problem = error.problem()?;
-    if problem.status != StatusCode::CONFLICT || !DEFINITE.contains(&problem.code.as_str()) {
+    let status = problem.status;
+    if !status.is_client_error() || LATER.contains(&status) {
         return None;
     }
     let mut problem = problem.clone();
     problem.request_id = None;
-    if let Some(code) = problem.kind.strip_prefix(KIND) {
+    if let (wire::REFUSED, Some(code)) = (&*problem.code, problem.kind.strip_prefix(KIND)) {
         problem.code = code.to_owned();
     }
     Some(problem)

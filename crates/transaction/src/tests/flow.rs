@@ -21,6 +21,7 @@ on_each_database! {
     a_refusal_names_its_reason_and_undoes_everything,
     /// R5.1
     a_participant_that_is_down_fails_the_transaction_in_time,
+    an_action_that_does_not_exist_is_refused_at_once,
     the_last_unit_goes_to_one_of_two,
     a_commit_after_the_deadline_is_refused_and_the_time_out_undoes_all,
     an_abort_after_a_commit_is_refused_and_changes_nothing,
@@ -95,6 +96,20 @@ async fn a_participant_that_is_down_fails_the_transaction_in_time(kind: Kind) {
     assert_eq!((world.stock.fence(xid, 1).await, world.points.fence(xid, 2).await), (3, 4));
     let (_, tried) = world.place(2, SECONDS).await;
     assert_eq!(tried, Tried::Reserved, "it works again");
+}
+
+async fn an_action_that_does_not_exist_is_refused_at_once(kind: Kind) {
+    let world = World::new(kind).await;
+    let declaration = world.declare(2, SECONDS).branch("stock", "nothing", &1).unwrap();
+    let xid = declaration.xid();
+    world.begin(&declaration).await;
+    let tried = world.engine.try_all(&declaration).await;
+    let Tried::Refused { branch, problem, .. } = tried else { panic!("{tried:?}") };
+    assert_eq!((branch, problem.status.as_u16()), (3, 404));
+    world.engine.abort_now(xid, "refused").await.unwrap();
+    world.both_hold((10, 0, 0)).await;
+    // Nobody can cancel there: that stays visible.
+    until(async || !world.engine.stuck().await.unwrap().branches.is_empty()).await;
 }
 
 async fn the_last_unit_goes_to_one_of_two(kind: Kind) {
