@@ -99,7 +99,7 @@ impl Dispatcher {
             checks: settings.checks,
             attempt_limit: limit,
             // Connecting to up to three instances may come on top of the limit of the last.
-            lease: limit + Duration::from_secs(5),
+            lease: limit + limit.min(Duration::from_secs(5)),
             retention: settings.retention,
         });
         let (queue, handed) = mpsc::channel(QUEUE);
@@ -199,10 +199,8 @@ impl Loop {
     async fn scan(&mut self) {
         match self.core.store.subscriptions().await {
             Ok(rows) => {
-                for it in &rows {
-                    self.core.courier.follow(&it.service);
-                }
-                self.lanes.update(rows);
+                let courier = &self.core.courier;
+                self.lanes.update(rows, self.core.clock.monotonic(), |it| courier.instances(it));
             }
             Err(error) => tracing::warn!(error = %error, "cannot read subscriptions"),
         }

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tradewind_base::id::Xid;
 use tradewind_base::{Context, Problem};
 use tradewind_message::wire::{self, Half, MessageId, Publish, Receipt};
 use tradewind_service::axum::extract::State;
@@ -21,8 +22,9 @@ pub(super) struct Items<T> {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ByKey {
+pub(super) struct By {
     key: Option<String>,
+    xid: Option<Xid>,
 }
 
 pub(super) async fn publish(
@@ -91,11 +93,15 @@ pub(super) async fn find(
 pub(super) async fn list(
     State(app): State<App>,
     Caller(_): Caller,
-    Query(query): Query<ByKey>,
+    Query(query): Query<By>,
 ) -> Answer<Items<Detail>> {
+    if let Some(xid) = query.xid {
+        let items = app.store.messages_of_xid(xid).await.map_err(|it| unavailable(&it))?;
+        return Ok(Json(Items { items }));
+    }
     let key = query.key.unwrap_or_default();
     if !wire::is_text(&key) {
-        let detail = "messages are looked up by what they are about";
+        let detail = "messages are looked up by what they are about, or by their transaction";
         let problem = Problem::new(StatusCode::BAD_REQUEST, "message.bad-query", detail);
         return Err(problem.field("query:key", "must be 1 to 128 visible ASCII characters").into());
     }

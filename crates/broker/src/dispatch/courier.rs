@@ -1,6 +1,7 @@
 //! Sends one request to one of the instances of a service.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -55,8 +56,17 @@ impl Courier {
         Self { discovery, client, key, clock, limit, views, turn }
     }
 
-    /// Begins to follow a service, so that its instances are known when they are needed.
-    pub(crate) fn follow(&self, service: &str) -> Option<View> {
+    /// Tells one set of instances of a service from another, and follows the service from now on,
+    /// so that they are known when they are needed.
+    pub(crate) fn instances(&self, service: &str) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        if let Some(view) = self.follow(service) {
+            view.load().up().for_each(|it| it.id.as_str().hash(&mut hasher));
+        }
+        hasher.finish()
+    }
+
+    fn follow(&self, service: &str) -> Option<View> {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = views.get(service) {
             return Some(view.clone());

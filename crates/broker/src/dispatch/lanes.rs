@@ -23,6 +23,8 @@ struct State {
     circuit: Circuit,
     /// More was there than places: look again when one becomes free.
     backlog: bool,
+    /// What tells one set of the subscriber's instances from another.
+    instances: u64,
 }
 
 /// How an attempt showed the subscriber.
@@ -42,12 +44,25 @@ impl Lanes {
     }
 
     /// Takes over the subscriptions of the database. What runs goes on.
-    pub(super) fn update(&mut self, rows: Vec<SubscriptionRow>) {
+    ///
+    /// `instances` tells one set of a service's instances from another: where it changed, a closed
+    /// way may have opened.
+    pub(super) fn update(
+        &mut self,
+        rows: Vec<SubscriptionRow>,
+        now: Monotonic,
+        instances: impl Fn(&str) -> u64,
+    ) {
         let mut old = std::mem::take(&mut self.lanes);
         for row in rows {
             let before = old.remove(&row.lane());
             let moved = before.as_ref().is_some_and(|it| it.subscription != row);
             let mut state = before.unwrap_or_else(|| State::new(row.clone()));
+            let set = instances(&row.service);
+            if state.instances != set {
+                state.instances = set;
+                state.circuit.hope(now);
+            }
             if moved {
                 // Another address: what the old one did says nothing of it.
                 state.circuit = Circuit::default();
@@ -116,6 +131,6 @@ impl Lanes {
 
 impl State {
     fn new(subscription: SubscriptionRow) -> Self {
-        Self { subscription, running: 0, circuit: Circuit::default(), backlog: true }
+        Self { subscription, running: 0, circuit: Circuit::default(), backlog: true, instances: 0 }
     }
 }

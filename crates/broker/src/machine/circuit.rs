@@ -77,6 +77,14 @@ impl Circuit {
         true
     }
 
+    /// Something changed about the subscriber: the next attempt need not wait.
+    pub fn hope(&mut self, now: Monotonic) {
+        if let Some(open) = &mut self.open {
+            open.until = now.min(open.until);
+            open.pause = COOL_FIRST;
+        }
+    }
+
     /// Whether it is open.
     #[must_use]
     pub const fn is_open(&self) -> bool {

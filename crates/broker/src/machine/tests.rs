@@ -105,7 +105,10 @@ fn an_open_circuit_lets_one_attempt_pass_at_a_time() {
         circuit.begun();
         circuit.failed(now);
     }
+    assert_eq!(circuit.allows(1, now), 0);
     assert_eq!(circuit.allows(1, now + COOL_MAX), 1, "and it is bounded");
+    circuit.hope(now);
+    assert_eq!(circuit.allows(32, now), 1, "a new instance is tried at once");
     circuit.begun();
     circuit.dropped();
     assert_eq!(circuit.allows(1, now + COOL_MAX), 1, "a dropped probe leaves room for another");

@@ -97,6 +97,25 @@ impl Store {
         self.database.read("messages by key", work).await
     }
 
+    /// The messages of a distributed transaction, as long as its branches are remembered.
+    pub(crate) async fn messages_of_xid(&self, xid: Xid) -> Result<Vec<Detail>, StoreError> {
+        let work = move |tx: &mut Transaction<'_>| {
+            let sql = "SELECT branch FROM branch_fence WHERE xid = ? ORDER BY branch LIMIT 200";
+            let bits = xid.as_u128().to_be_bytes().to_vec();
+            let branches = tx.query(sql, params![bits], |row| row.get::<u16>(0))?;
+            let mut found = Vec::new();
+            for branch in branches {
+                let id = MessageId::of_branch(xid, branch);
+                if let Some(mut it) = tx.query_one(COLUMNS_BY_ID, params![bytes(id)], detail)? {
+                    it.deliveries = deliveries(tx, id)?;
+                    found.push(it);
+                }
+            }
+            Ok(found)
+        };
+        self.database.read("messages by xid", work).await
+    }
+
     /// The parked messages, oldest first.
     pub(crate) async fn parked(&self, limit: u32) -> Result<Vec<Detail>, StoreError> {
         let work = move |tx: &mut Transaction<'_>| tx.query(COLUMNS_PARKED, params![limit], detail);

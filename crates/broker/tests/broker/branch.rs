@@ -61,6 +61,10 @@ async fn a_branch_is_invisible_until_confirmed_and_can_be_found_by_its_transacti
     let stored = broker.get("/messages/v1/messages?key=ord_1").await.json();
     assert_eq!(stored["items"][0]["xid"], xid.to_string());
     assert_eq!(warehouse.events()[0].0.xid, Some(xid));
+    let found = broker.get(&format!("/messages/v1/messages?xid={xid}")).await.json();
+    assert_eq!(found["items"][0]["id"], id.to_string());
+    let trailing = broker.get("/messages/v1/messages?xid=txn_1").await;
+    assert_eq!(trailing.status, 400);
 }
 
 #[tokio::test]

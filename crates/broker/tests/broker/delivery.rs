@@ -2,7 +2,7 @@
 
 use tradewind_message::Broker as _;
 
-use crate::support::{Estate, LOST, Subscriber, quick, refused_port, until};
+use crate::support::{Estate, LOST, SILENT, Subscriber, quick, refused_port, until};
 
 /// R6.3: committed → delivered.
 #[tokio::test]
@@ -222,4 +222,28 @@ async fn a_broker_that_restarts_goes_on_where_it_was() {
     warehouse.answer(0);
     let _broker = estate.broker().await;
     until("all arrive", async || warehouse.effects().await == keys).await;
+}
+
+/// What was in flight when the broker died is delivered when its lease is over.
+#[tokio::test]
+async fn a_broker_that_crashes_in_the_middle_of_deliveries_loses_none() {
+    let estate = Estate::new();
+    let mut settings = quick();
+    settings.attempt_timeout = std::time::Duration::from_millis(500);
+    let broker = estate.broker_with(settings.clone()).await;
+    let warehouse = Subscriber::start(&estate, "warehouse").await;
+    warehouse.answer(SILENT);
+    estate.list("warehouse", &[warehouse.port()]);
+    estate.subscribe("warehouse", "order.placed").await;
+    let client = estate.client("order");
+    for key in ["a", "b", "c"] {
+        client.publish(&estate.draft("order.placed", key).publish()).await.unwrap();
+    }
+    until("all are in flight", async || 3 <= warehouse.attempts()).await;
+    broker.crash().await;
+    warehouse.answer(0);
+    let broker = estate.broker_with(settings).await;
+    let it = broker.get("/messages/v1/messages?key=a").await.json();
+    assert_eq!(it["items"][0]["deliveries"][0]["state"], "in-flight");
+    until("all arrive", async || warehouse.effects().await == ["a", "b", "c"]).await;
 }

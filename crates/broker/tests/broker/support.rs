@@ -142,7 +142,13 @@ impl Node {
         reply.json()["state"].as_str().unwrap_or("unknown").to_owned()
     }
 
-    /// Ends it without waiting for anything it was about to do.
+    /// Ends it as a crash does: nothing reaches the database any more.
+    pub(crate) async fn crash(self) {
+        self.database.close().await.unwrap();
+        self.tasks.shutdown(Duration::from_secs(5)).await.unwrap();
+    }
+
+    /// Ends it in order.
     pub(crate) async fn stop(self) {
         self.tasks.shutdown(Duration::from_secs(5)).await.unwrap();
         self.database.close().await.unwrap();
@@ -182,6 +188,8 @@ struct Control {
 
 /// Takes it, and answers as if it had not.
 pub(crate) const LOST: u16 = 1;
+/// Does not take it and never answers.
+pub(crate) const SILENT: u16 = 2;
 
 impl Subscriber {
     /// Starts an instance of `service`, whose instances share a database.
@@ -235,6 +243,9 @@ async fn take(
 ) -> Result<StatusCode, Failure> {
     control.attempts.fetch_add(1, Ordering::SeqCst);
     let answer = control.answer.load(Ordering::SeqCst);
+    if answer == SILENT {
+        std::future::pending::<()>().await;
+    }
     if 1 < answer {
         return Ok(StatusCode::from_u16(answer).unwrap());
     }
