@@ -206,7 +206,16 @@ async fn a_dead_subscriber_does_not_keep_others_waiting() {
 /// A restart in the middle loses nothing.
 #[tokio::test]
 async fn a_broker_that_restarts_goes_on_where_it_was() {
-    let estate = Estate::new();
+    restarts(Estate::new()).await;
+}
+
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn a_broker_that_restarts_goes_on_where_it_was_on_mysql() {
+    restarts(Estate::on_mysql("tradewind_test_broker_restart")).await;
+}
+
+async fn restarts(estate: Estate) {
     let broker = estate.broker().await;
     let warehouse = Subscriber::start(&estate, "warehouse").await;
     warehouse.answer(503);
@@ -227,7 +236,16 @@ async fn a_broker_that_restarts_goes_on_where_it_was() {
 /// What was in flight when the broker died is delivered when its lease is over.
 #[tokio::test]
 async fn a_broker_that_crashes_in_the_middle_of_deliveries_loses_none() {
-    let estate = Estate::new();
+    crashes(Estate::new()).await;
+}
+
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn a_broker_that_crashes_loses_none_on_mysql() {
+    crashes(Estate::on_mysql("tradewind_test_broker_crash")).await;
+}
+
+async fn crashes(estate: Estate) {
     let mut settings = quick();
     settings.attempt_timeout = std::time::Duration::from_millis(500);
     let broker = estate.broker_with(settings.clone()).await;

@@ -45,6 +45,7 @@ pub(crate) struct Estate {
     pub(crate) tasks: Tasks,
     pub(crate) key: seal::Key,
     instances: Mutex<BTreeMap<String, Vec<u16>>>,
+    url: DatabaseUrl,
 }
 
 /// A running broker.
@@ -56,14 +57,23 @@ pub(crate) struct Node {
 
 impl Estate {
     pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::sqlite(&folder.path().join("broker.db"));
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            url,
+            folder,
             discovery: Discovery::fixed(Vec::new()),
             clock: Arc::new(SystemClock::new()),
             tasks: Tasks::new(),
             key: Keys::from_secret(&[7; 32]).unwrap().seal().clone(),
             instances: Mutex::default(),
         }
+    }
+
+    /// With the broker's database on a server.
+    #[cfg(feature = "services")]
+    pub(crate) fn on_mysql(name: &str) -> Self {
+        Self { url: tradewind_host::testing::fresh_mysql(name), ..Self::new() }
     }
 
     /// Says which ports of loopback are instances of `service`.
@@ -88,8 +98,7 @@ impl Estate {
     }
 
     pub(crate) async fn broker_with(&self, settings: Settings) -> Node {
-        let url = DatabaseUrl::sqlite(&self.folder.path().join("broker.db"));
-        let database = tradewind_broker::open_database(&url).unwrap();
+        let database = tradewind_broker::open_database(&self.url).unwrap();
         let tasks = Tasks::new();
         let surroundings = Surroundings {
             database: database.clone(),
