@@ -30,8 +30,6 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tradewind_call::{Client, Identity, Target};
-use tradewind_discovery::{Discovery, RegistryClientConfig, ServiceName};
 use tradewind_host::{Host, HostConfig, HostError};
 use tradewind_service::axum::Router;
 use tradewind_service::config::Reader;
@@ -81,9 +79,6 @@ pub enum RunError {
     /// Start or registration failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Its own name is none.
-    #[error("`{SERVICE}` is no service name")]
-    Name(#[from] tradewind_discovery::ServiceNameError),
 }
 
 /// Runs the coordinator until `stop`, and ends in order.
@@ -93,17 +88,9 @@ pub enum RunError {
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host, shared, stop)?;
     let database = host.database(SET, MIGRATIONS).await?;
-    let (tasks, shared) = (host.tasks().clone(), host.shared());
-    let client = Client::standard(&tasks);
-    // The host has checked these addresses.
-    let urls = shared.registry.iter().filter_map(|it| Target::parse(it).ok()).collect();
-    let mut registry = RegistryClientConfig::new(urls);
-    registry.user.clone_from(&shared.registry_user);
-    let clock = Arc::clone(&shared.clock);
-    let discovery = Discovery::registry(registry, client.clone(), Arc::clone(&clock), &tasks);
-    let identity = Identity::new(ServiceName::parse(SERVICE)?, shared.keys.seal().clone());
-    let peers = Peers::new(discovery, client, identity);
-    let engine = Setup::new(database.clone(), clock, peers).start(&tasks);
+    let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());
+    let clock = Arc::clone(&host.shared().clock);
+    let engine = Setup::new(database.clone(), clock, peers).start(host.tasks());
     Ok(host.run(router(engine, database)).await?)
 }
 

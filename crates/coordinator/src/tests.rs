@@ -127,6 +127,7 @@ fn declaration(count: i64, limit_ms: u64) -> Value {
         "branches": [{"service": "inventory", "action": "stock", "payload": count}]})
 }
 
+/// R5.2: the coordinator as a server of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_initiator_without_a_database_commits() {
     let world = world().await;

@@ -156,6 +156,7 @@ mod tests {
         Some(Status::Suspended),
     ];
 
+    /// R5.3
     #[test]
     fn the_table_has_these_cells() {
         use Refusal::{Conflict, Ended, NoTry, Suspended};

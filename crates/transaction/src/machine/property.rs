@@ -288,6 +288,7 @@ fn pick<T: Clone>(waiting: &mut Vec<T>, arg: u8, copy: bool) -> Option<T> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
+    /// R5.3: late, repeated and missing calls, in any order.
     #[test]
     fn any_history_keeps_the_invariants_and_ends(
         refuses in prop_oneof![4 => Just(0_u8), 1 => 0..8_u8],

@@ -66,7 +66,10 @@ impl<P: Participant> Action for Mounted<P> {
                 Call { xid, branch, initiator, deadline: Some(deadline), now, token: None };
             let entered = self.0.enter(&call, &reservation).await.map_err(failure)?;
             call.token = entered.token;
+            let clock = Arc::clone(&all.clock);
             let done = all.database.transaction("tcc try", move |tx| {
+                // Asked again: the way here may have led through a lock.
+                let now = clock.now();
                 fence::reserve(tx, &key, &text, deadline, (now, skew), |tx| {
                     self.0.reserve(tx, &call, &reservation)
                 })
