@@ -1,10 +1,12 @@
-//! The outbox of a producer.
+//! A producer's outbox and a consumer's handler, as a service uses them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tradewind_base::Tasks;
-use tradewind_message::{Draft, Outbox};
+use tradewind_host::testing::Running;
+use tradewind_message::{ConsumeError, Consumer, Draft, Event, Outbox, Subscription};
+use tradewind_service::axum::Router;
 use tradewind_sql::{Database, Error, Transaction, params};
 
 use crate::support::{Estate, Subscriber, effects, until};
@@ -72,4 +74,49 @@ async fn messages_written_while_the_broker_is_away_go_out_after_a_restart_of_eit
         Outbox::new(database.clone(), client, clock).relay(&estate.tasks);
     }
     until("all arrive", async || warehouse.effects().await == ["a", "b", "c"]).await;
+}
+
+fn ship(tx: &mut Transaction<'_>, event: &Event) -> Result<(), ConsumeError> {
+    match event.key.as_str() {
+        "never" => return Err(ConsumeError::Refused("of no use".into())),
+        "later" if event.attempt < 3 => return Err(ConsumeError::Later("busy".into())),
+        _ => {}
+    }
+    tx.execute("INSERT INTO effect (what) VALUES (?)", params![&event.key])?;
+    Ok(())
+}
+
+/// From a committed outbox row to the effect in the consumer's database, everything as a service
+/// would write it, whichever of them starts first.
+#[tokio::test]
+async fn a_service_that_declares_before_the_broker_is_up_gets_its_messages() {
+    let estate = Estate::new();
+    let database = estate.database("warehouse");
+    let clock = Arc::clone(&estate.clock);
+    let consumer = Consumer::new("warehouse", database.clone(), &estate.key, clock);
+    consumer.clean(Duration::from_secs(7 * 24 * 3600), &estate.tasks);
+    let router = Router::new().route("/messages/order-placed", consumer.handler(ship));
+    let server = Running::start("warehouse", router).await;
+    estate.list("warehouse", &[server.address().port()]);
+    let subscription = Subscription {
+        subscriber: "warehouse".into(),
+        topic: "order.placed".into(),
+        service: "warehouse".into(),
+        path: "/messages/order-placed".into(),
+    };
+    Subscription::declare(estate.client("warehouse"), vec![subscription], &estate.tasks);
+    let orders = estate.database("order");
+    let (client, time) = (estate.client("order"), Arc::clone(&estate.clock));
+    let outbox = Outbox::new(orders.clone(), client, time);
+    outbox.relay(&estate.tasks);
+    for key in ["later", "never", "now"] {
+        assert!(write(&estate, &orders, estate.draft("order.placed", key), false).await);
+    }
+    outbox.hand_over();
+    let broker = estate.broker().await;
+    until("shipped", async || effects(&database).await == ["later", "now"]).await;
+    until("the refused one is a dead letter", async || {
+        broker.get("/messages/v1/dead").await.json()["items"][0]["key"] == "never"
+    })
+    .await;
 }
