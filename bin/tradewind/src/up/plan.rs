@@ -1,6 +1,6 @@
 //! Which children there are, with their arguments, addresses and order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -75,6 +75,9 @@ impl Plan {
         for set in &cli.set {
             common.extend(["--set".to_owned(), set.clone()]);
         }
+        if let Some(url) = moved_registry(config.registry.edge.bind, &config.shared.registry) {
+            common.extend(["--set".to_owned(), format!("discovery.urls={url}")]);
+        }
         let child = |name, words: &[&str], ports: Vec<Port>, stage| ChildPlan {
             name,
             arguments: words.iter().map(|it| (*it).to_owned()).chain(common.clone()).collect(),
@@ -124,5 +127,43 @@ impl ChildPlan {
     fn with(mut self, more: &[&str]) -> Self {
         self.arguments.extend(more.iter().map(|it| (*it).to_owned()));
         self
+    }
+}
+
+/// Where `discovery.urls` points when nobody says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8761";
+
+/// The URL of a registry that was moved by `registry.bind` alone: its own children would look for
+/// it where it used to be, and never get ready.
+fn moved_registry(bind: SocketAddr, urls: &[String]) -> Option<String> {
+    let ip = if bind.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { bind.ip() };
+    let url = format!("http://{}", SocketAddr::new(ip, bind.port()));
+    (*urls == [DEFAULT_URL] && url != DEFAULT_URL).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_moved_alone_is_found_where_it_is() {
+        let moved = |bind: &str, urls: &[&str]| {
+            let urls: Vec<String> = urls.iter().map(|it| (*it).to_owned()).collect();
+            moved_registry(bind.parse().unwrap(), &urls)
+        };
+        let new = Some("http://127.0.0.1:8762".to_owned());
+        assert_eq!(moved("127.0.0.1:8762", &[DEFAULT_URL]), new);
+        assert_eq!(moved("0.0.0.0:8762", &[DEFAULT_URL]), new);
+        assert_eq!(moved("[::1]:8761", &[DEFAULT_URL]).as_deref(), Some("http://[::1]:8761"));
+        assert_eq!(moved("127.0.0.1:8761", &[DEFAULT_URL]), None);
+        assert_eq!(moved("0.0.0.0:8761", &[DEFAULT_URL]), None);
+        assert_eq!(moved("127.0.0.1:8762", &["http://registry.example:8761"]), None);
+    }
+
+    #[test]
+    fn the_default_is_the_one_of_the_configuration() {
+        let sources = tradewind_service::config::Sources::default();
+        let (config, _) = Config::read(sources).unwrap();
+        assert_eq!(config.shared.registry, [DEFAULT_URL]);
     }
 }
