@@ -8,10 +8,13 @@
 //!   privilege for triggers that an application account seldom has when the binary log is on, and
 //!   TiDB has none: there, do not grant UPDATE and DELETE on that table to the account.
 //!
+//! - A reservation is of a positive quantity, in one of three states, and restocked at most once.
+//!
 //! `on_hand` and `frozen` of a product are the sums of `on_hand_change` and `frozen_change` of its
 //! flow rows, so stock can be recomputed from its history and compared.
 
 use tradewind::sql::Migration;
+use tradewind::transaction::fence;
 
 /// The name under which the set of migrations is recorded.
 pub(crate) const SET: &str = "inventory";
@@ -153,4 +156,77 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             at_ms BIGINT NOT NULL
         ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4",
     },
+    Migration {
+        version: 10,
+        name: "add the fence of stock",
+        // The highest fencing token that ever wrote the row.
+        sqlite: "ALTER TABLE stock ADD COLUMN fence INTEGER NOT NULL DEFAULT 0",
+        mysql: "ALTER TABLE stock ADD COLUMN fence BIGINT NOT NULL DEFAULT 0",
+    },
+    // `reference` names the reservation in the rows of stock_flow: the transaction and its branch.
+    // A confirmed reservation is given back by the transaction `restock_xid`, at most once.
+    Migration {
+        version: 11,
+        name: "create reservation",
+        sqlite: "CREATE TABLE reservation (
+            xid TEXT NOT NULL,
+            branch INTEGER NOT NULL,
+            product_id INTEGER NOT NULL REFERENCES product (id),
+            order_id TEXT NOT NULL CHECK (length(order_id) BETWEEN 1 AND 64),
+            quantity INTEGER NOT NULL CHECK (0 < quantity),
+            state TEXT NOT NULL CHECK (state IN ('frozen', 'confirmed', 'released')),
+            reference TEXT NOT NULL,
+            restock_xid TEXT,
+            restocked INTEGER NOT NULL DEFAULT 0 CHECK (restocked IN (0, 1)),
+            created_at_ms INTEGER NOT NULL,
+            updated_at_ms INTEGER NOT NULL,
+            PRIMARY KEY (xid, branch, product_id),
+            CHECK (restock_xid IS NULL OR state = 'confirmed'),
+            CHECK (restocked = 0 OR restock_xid IS NOT NULL)
+        ) STRICT",
+        mysql: "CREATE TABLE reservation (
+            xid VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            branch INT NOT NULL,
+            product_id BIGINT NOT NULL,
+            order_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            quantity BIGINT NOT NULL,
+            state VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            reference VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+            restock_xid VARCHAR(40) CHARACTER SET ascii COLLATE ascii_bin,
+            restocked TINYINT NOT NULL DEFAULT 0,
+            created_at_ms BIGINT NOT NULL,
+            updated_at_ms BIGINT NOT NULL,
+            PRIMARY KEY (xid, branch, product_id),
+            CONSTRAINT reservation_product FOREIGN KEY (product_id) REFERENCES product (id),
+            CONSTRAINT reservation_quantity CHECK (0 < quantity),
+            CONSTRAINT reservation_state CHECK (state IN ('frozen', 'confirmed', 'released')),
+            CONSTRAINT reservation_once CHECK (restocked IN (0, 1)),
+            CONSTRAINT reservation_restock CHECK (restock_xid IS NULL OR state = 'confirmed'),
+            CONSTRAINT reservation_restocked CHECK (restocked = 0 OR restock_xid IS NOT NULL)
+        ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4",
+    },
+    Migration {
+        version: 12,
+        name: "index reservation by order",
+        sqlite: "CREATE INDEX reservation_by_order ON reservation (order_id, product_id)",
+        mysql: "CREATE INDEX reservation_by_order ON reservation (order_id, product_id)",
+    },
+    Migration {
+        version: 13,
+        name: "index reservation by product",
+        sqlite: "CREATE INDEX reservation_by_product ON reservation (product_id, state)",
+        mysql: "CREATE INDEX reservation_by_product ON reservation (product_id, state)",
+    },
+    Migration {
+        version: 14,
+        name: "index stock flow by reference",
+        sqlite: "CREATE INDEX stock_flow_by_reference ON stock_flow (reference, product_id)",
+        mysql: "CREATE INDEX stock_flow_by_reference ON stock_flow (reference, product_id)",
+    },
+    FENCE[0],
+    FENCE[1],
+    LOCK[0],
 ];
+
+const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(15);
+const LOCK: [Migration; 1] = tradewind::lock::migrations(17);
