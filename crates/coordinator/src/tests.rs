@@ -1,5 +1,7 @@
 //! Transactions over the API, with participants over HTTP.
 
+mod life;
+
 use std::sync::Arc;
 use std::time::Duration;
 
