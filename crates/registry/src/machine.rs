@@ -68,6 +68,7 @@
 //! - **REG-9** a name in a peer's queue keeps its place until it is sent.
 //! - **REG-10** tables that have exchanged everything hold the same content and overrides.
 
+mod admit;
 mod client;
 mod entry;
 mod expiry;
@@ -92,6 +93,7 @@ use std::time::Duration;
 
 use tradewind_base::{Monotonic, Timestamp};
 
+pub use admit::Refusal;
 pub use client::Renewal;
 pub use entry::Source;
 pub use expiry::Removed;
@@ -103,7 +105,7 @@ pub use peer::{Extra, Item, Origin, Replica, Reply, Verdict};
 pub use probe::{Order, Outcome, Reason, Stage};
 pub use protection::{Protection, Rules};
 pub use sync::{Digest, DigestEntry, Grave, SyncReply};
-pub use table::{Refusal, Snapshot, Table};
+pub use table::{Snapshot, Table};
 pub use totals::Totals;
 
 /// The two times of a call.
