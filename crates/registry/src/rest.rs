@@ -4,6 +4,7 @@
 //! that fails to read the body of a 404 never registers again. The one exception is the reason of
 //! a refused registration, which a stock server gives too, as plain text.
 
+mod asks;
 mod batch;
 mod body;
 mod query;
@@ -12,18 +13,19 @@ mod status;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
-use tradewind_eureka::{Form, Format, Head, Instance, Status, Version, hash_code, json, xml};
+use tradewind_eureka::{Form, Format, Head, Instance, Status, hash_code, json, xml};
 use tradewind_service::Path;
 use tradewind_service::axum::Router;
-use tradewind_service::axum::extract::{OriginalUri, RawQuery, Request, State};
+use tradewind_service::axum::extract::{RawQuery, Request, State};
 use tradewind_service::axum::response::{IntoResponse as _, Response};
 use tradewind_service::axum::routing::{MethodRouter, get, post, put};
 
 use crate::documents::{Document, Documents, Look, applications};
 use crate::machine::{Key, Origin, Refusal, Renewal, Replica, Verdict};
 use crate::state::Registry;
+use asks::{header, look, replicated, takes_gzip};
 use query::Pairs;
 
 /// Spring's one segment, Netflix's two, and the bare version.
@@ -71,25 +73,6 @@ pub(crate) fn router() -> Router<App> {
         }
     }
     router
-}
-
-// === what the headers ask for ===
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|it| it.to_str().ok())
-}
-
-fn look(headers: &HeaderMap, path: &str) -> Look {
-    Look {
-        format: Format::negotiate(header(headers, ACCEPT.as_str())),
-        form: Form::of_header(header(headers, "x-eureka-accept")),
-        version: if path.starts_with("/eureka/v1/") { Version::V1 } else { Version::V2 },
-    }
-}
-
-/// Whether a peer passes on what a client told it: the header has exactly this value.
-fn replicated(headers: &HeaderMap) -> bool {
-    header(headers, "x-netflix-discovery-replication") == Some("true")
 }
 
 fn bare(status: StatusCode) -> Response {
@@ -217,27 +200,17 @@ async fn cancel(
 }
 
 /// 4: everything.
-async fn all(
-    State(app): State<App>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    polled(&app, Document::Full, uri.path(), &headers).await
+async fn all(State(app): State<App>, look: Look, headers: HeaderMap) -> Response {
+    polled(&app, Document::Full, look, &headers).await
 }
 
 /// 5: the recent changes. 403 makes a client fetch everything.
-async fn delta(
-    State(app): State<App>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    polled(&app, Document::Delta, uri.path(), &headers).await
+async fn delta(State(app): State<App>, look: Look, headers: HeaderMap) -> Response {
+    polled(&app, Document::Delta, look, &headers).await
 }
 
-async fn polled(app: &App, which: Document, path: &str, headers: &HeaderMap) -> Response {
-    let look = look(headers, path);
-    let gzip = header(headers, ACCEPT_ENCODING.as_str())
-        .is_some_and(|it| it.to_ascii_lowercase().contains("gzip"));
+async fn polled(app: &App, which: Document, look: Look, headers: &HeaderMap) -> Response {
+    let gzip = header(headers, ACCEPT_ENCODING.as_str()).is_some_and(takes_gzip);
     let Some(bytes) = app.documents.get(&app.registry, which, look, gzip).await else {
         return bare(StatusCode::FORBIDDEN);
     };
@@ -251,13 +224,8 @@ async fn polled(app: &App, which: Document, path: &str, headers: &HeaderMap) -> 
 }
 
 /// 6: one application.
-async fn application(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    let (name, look) = (name.to_uppercase(), look(&headers, uri.path()));
+async fn application(State(app): State<App>, Path(name): Path<String>, look: Look) -> Response {
+    let name = name.to_uppercase();
     let Some(instances) = app.registry.read(|table, _| table.app(&name)) else {
         return bare(StatusCode::NOT_FOUND);
     };
@@ -276,11 +244,9 @@ async fn application(
 async fn instance(
     State(app): State<App>,
     Path((name, id)): Path<(String, String)>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
+    look: Look,
 ) -> Response {
     let key = Key::new(&name, &id);
-    let look = look(&headers, uri.path());
     match app.registry.read(|table, now| table.instance(&key, now)) {
         Some(instance) => document(look.format, one(&instance, look)),
         None => bare(StatusCode::NOT_FOUND),
@@ -288,13 +254,7 @@ async fn instance(
 }
 
 /// 8: one instance, of whatever application.
-async fn by_id(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    let look = look(&headers, uri.path());
+async fn by_id(State(app): State<App>, Path(id): Path<String>, look: Look) -> Response {
     let found =
         app.registry.read(|table, now| table.by_id(&id).and_then(|key| table.instance(&key, now)));
     match found {
@@ -364,23 +324,13 @@ async fn metadata(
 }
 
 /// 12: by virtual address.
-async fn vip(
-    State(app): State<App>,
-    Path(vip): Path<String>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    by_vip(&app, look(&headers, uri.path()), &vip, |it| it.vip_address.as_deref())
+async fn vip(State(app): State<App>, Path(vip): Path<String>, look: Look) -> Response {
+    by_vip(&app, look, &vip, |it| it.vip_address.as_deref())
 }
 
 /// 12, for TLS.
-async fn secure_vip(
-    State(app): State<App>,
-    Path(vip): Path<String>,
-    OriginalUri(uri): OriginalUri,
-    headers: HeaderMap,
-) -> Response {
-    by_vip(&app, look(&headers, uri.path()), &vip, |it| it.secure_vip_address.as_deref())
+async fn secure_vip(State(app): State<App>, Path(vip): Path<String>, look: Look) -> Response {
+    by_vip(&app, look, &vip, |it| it.secure_vip_address.as_deref())
 }
 
 fn by_vip(app: &App, look: Look, vip: &str, of: fn(&Instance) -> Option<&str>) -> Response {

@@ -110,6 +110,15 @@ async fn formats_are_negotiated_as_stock_clients_expect() {
             assert_eq!((got.status.as_u16(), got.header("content-type")), (200, kind), "{path}");
         }
     }
+    // The oldest version of the protocol has no word for it.
+    assert_eq!(http.put("/eureka/apps/ORDERS/a/status?value=OUT_OF_SERVICE").await, 200);
+    for (path, shown) in [("v1", "DOWN"), ("v2", "OUT_OF_SERVICE")] {
+        for list in ["apps", "apps/delta", "apps/ORDERS", "apps/ORDERS/a", "instances/a"] {
+            let path = format!("/eureka/{path}/{list}");
+            let text = http.with("accept", "application/xml").get(&path).await.text();
+            assert!(text.contains(&format!("<status>{shown}</status>")), "{path}: {text}");
+        }
+    }
     let compact = http.with("x-eureka-accept", "compact").get("/eureka/apps").await.text();
     assert!(!compact.contains("leaseInfo") && !compact.contains("metadata"), "{compact}");
     assert!(http.get("/eureka/apps").await.text().contains("leaseInfo"));
