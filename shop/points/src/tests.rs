@@ -1,0 +1,391 @@
+//! The rules over the real endpoints, on every engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tradewind::base::id::Xid;
+use tradewind::base::identity::{USER_HEADER, User};
+use tradewind::base::{Clock, Rng, SystemClock};
+use tradewind::host::testing::{Reply, Running};
+use tradewind::sql::{Database, DatabaseUrl, Error, Options, TransactionError, params};
+use tradewind::transaction::Participants;
+
+use crate::branch::{Credit, POINTS_MAX, Revoke};
+use crate::schema::{MIGRATIONS, SET};
+use crate::store::Store;
+use crate::{api, audit};
+
+/// The service on a database of its own.
+struct Points {
+    running: Running,
+    database: Database,
+    clock: Arc<dyn Clock>,
+}
+
+/// One transaction of the order service, on one branch.
+#[derive(Clone, Copy)]
+struct Branch<'a> {
+    points: &'a Points,
+    action: &'static str,
+    xid: Xid,
+}
+
+impl Points {
+    async fn start(url: &DatabaseUrl) -> Self {
+        let database = Database::open(url, Options::default(), SET, MIGRATIONS).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let branches = Participants::new(database.clone(), Arc::clone(&clock));
+        let branches = branches.with(Credit).with(Revoke);
+        let router = api::router(Store::new(database.clone())).merge(branches.mount());
+        Self { running: Running::start("points", router).await, database, clock }
+    }
+
+    fn begin(&self, action: &'static str) -> Branch<'_> {
+        let xid = Xid::generate(self.clock.now(), &mut Rng::from_entropy());
+        Branch { points: self, action, xid }
+    }
+
+    /// Places an order as far as this service is concerned.
+    async fn credited(&self, user: &str, order: &str, points: i64) -> Xid {
+        let credit = self.begin("points.credit");
+        assert_eq!(credit.reserve(user, order, points).await.status, 200);
+        assert_eq!(credit.confirm().await.status, 200);
+        credit.xid
+    }
+
+    async fn get(&self, user: &str, path: &str) -> Reply {
+        let user = User { id: user.into(), name: "A".into(), roles: vec![] };
+        let end = self.clock.now() + Duration::from_secs(60);
+        let header = (USER_HEADER, user.seal(self.running.keys().seal(), end).unwrap());
+        self.running.send("GET", path, &[header], "").await
+    }
+
+    /// Balance and pending points, and the amounts of the ledger, the newest first.
+    async fn account(&self, user: &str) -> (i64, i64, Vec<i64>) {
+        let account = self.get(user, "/accounts/me").await.json();
+        assert_eq!(account["user_id"], user);
+        let ledger = self.get(user, "/accounts/me/ledger").await.json();
+        let amount = |it: &Value| it["amount"].as_i64().unwrap();
+        let amounts = ledger["items"].as_array().unwrap().iter().map(amount).collect();
+        let number = |name: &str| account[name].as_i64().unwrap();
+        (number("balance"), number("pending"), amounts)
+    }
+
+    async fn violations(&self) -> Vec<audit::Violation> {
+        self.database.read("audit", audit::audit).await.unwrap()
+    }
+
+    async fn write(&self, sql: &'static str) -> Result<u64, Error> {
+        let done = self.database.transaction("test", move |tx| tx.execute(sql, params![])).await;
+        done.map_err(|error| match error {
+            TransactionError::Refused(error) => error,
+            error => panic!("{error}"),
+        })
+    }
+}
+
+impl Branch<'_> {
+    async fn reserve(&self, user: &str, order: &str, points: i64) -> Reply {
+        let deadline = self.points.clock.now() + Duration::from_secs(10);
+        let payload = json!({"user_id": user, "order_id": order, "points": points});
+        let body = json!({"xid": self.xid, "branch": 2, "initiator": "order",
+            "deadline_ms": deadline.millis(), "payload": payload});
+        self.send("try", &body).await
+    }
+
+    async fn confirm(&self) -> Reply {
+        self.send("confirm", &self.second()).await
+    }
+
+    async fn cancel(&self) -> Reply {
+        self.send("cancel", &self.second()).await
+    }
+
+    fn second(&self) -> Value {
+        json!({"xid": self.xid, "branch": 2, "initiator": "order"})
+    }
+
+    async fn send(&self, step: &str, body: &Value) -> Reply {
+        let header = self.points.running.caller("order");
+        let path = format!("/tcc/{}/{step}", self.action);
+        self.points.running.post(&path, &[header], &body.to_string()).await
+    }
+}
+
+/// The participant's own code of a refusal.
+fn refusal(reply: &Reply) -> String {
+    assert_eq!((reply.status, reply.problem().0.as_str()), (409, "tcc.refused"), "{reply:?}");
+    let kind = reply.json()["type"].as_str().unwrap().to_owned();
+    kind.rsplit(['/', ':']).next().unwrap().to_owned()
+}
+
+fn not_yet(reply: &Reply) {
+    assert_eq!((reply.status, reply.problem().0.as_str()), (425, "tcc.not-yet"), "{reply:?}");
+}
+
+async fn an_order_is_credited_when_it_is_placed(points: &Points) {
+    assert_eq!(points.account("u-place").await, (0, 0, vec![]));
+    let credit = points.begin("points.credit");
+    assert_eq!(credit.reserve("u-place", "o-place", 20).await.status, 200);
+    assert_eq!(credit.reserve("u-place", "o-place", 20).await.status, 200, "a repeat");
+    assert_eq!(points.account("u-place").await, (0, 20, vec![]));
+    for _ in 0..3 {
+        assert_eq!(credit.confirm().await.status, 200);
+        assert_eq!(points.account("u-place").await, (20, 0, vec![20]));
+    }
+    let (late, other) = (credit.cancel().await, points.begin("points.credit"));
+    assert_eq!(late.problem().0, "tcc.conflict");
+    let again = other.reserve("u-place", "o-place", 20).await;
+    assert_eq!(refusal(&again), "points.already-credited");
+    points.credited("u-place", "o-place-2", 0).await;
+    assert_eq!(points.account("u-place").await, (20, 0, vec![0, 20]));
+}
+
+async fn what_was_cancelled_leaves_nothing(points: &Points) {
+    let first = points.begin("points.credit");
+    assert_eq!(first.reserve("u-drop", "o-drop", 7).await.status, 200);
+    let second = points.begin("points.credit");
+    not_yet(&second.reserve("u-drop", "o-drop", 7).await);
+    for _ in 0..2 {
+        assert_eq!(first.cancel().await.status, 200);
+        assert_eq!(points.account("u-drop").await, (0, 0, vec![]));
+    }
+    assert_eq!(first.confirm().await.problem().0, "tcc.conflict");
+    // A later attempt to place the same order.
+    assert_eq!(second.reserve("u-drop", "o-drop", 7).await.status, 200);
+    assert_eq!(first.cancel().await.status, 200, "a repeat takes nothing of another's");
+    assert_eq!(second.confirm().await.status, 200);
+    assert_eq!(points.account("u-drop").await, (7, 0, vec![7]));
+    // The Cancel came first.
+    let late = points.begin("points.credit");
+    assert_eq!(late.cancel().await.status, 200);
+    let refused = late.reserve("u-drop", "o-late", 7).await;
+    assert_eq!((refused.status, refused.problem().0.as_str()), (409, "tcc.suspended"));
+    // Confirm without Try.
+    assert_eq!(points.begin("points.credit").confirm().await.problem().0, "tcc.no-try");
+    assert_eq!(points.account("u-drop").await, (7, 0, vec![7]));
+}
+
+async fn a_wrong_award_is_refused(points: &Points) {
+    let long = "x".repeat(65);
+    for (user, order, amount, fields) in [
+        ("u", "o-bad", -1, vec!["points"]),
+        ("u", "o-bad", POINTS_MAX + 1, vec!["points"]),
+        ("", "o-bad", 1, vec!["user_id"]),
+        ("u", &long, 1, vec!["order_id"]),
+        ("ü", "o 1", i64::MIN, vec!["user_id", "order_id", "points"]),
+    ] {
+        for action in ["points.credit", "points.revoke"] {
+            let reply = points.begin(action).reserve(user, order, amount).await;
+            assert_eq!(refusal(&reply), "points.bad-award");
+            assert_eq!(reply.problem().1, fields, "{user} {order} {amount}");
+        }
+    }
+    let body = json!({"xid": points.begin("").xid, "branch": 1, "initiator": "order",
+        "deadline_ms": points.clock.now().millis() + 1000, "payload": {"points": 1}});
+    let reply = points.begin("points.credit").send("try", &body).await;
+    assert_eq!((reply.status, reply.problem().0.as_str()), (409, "tcc.refused"));
+}
+
+async fn a_cancelled_order_gives_its_points_back_once(points: &Points) {
+    points.credited("u-back", "o-back", 30).await;
+    points.credited("u-back", "o-kept", 5).await;
+    let revoke = points.begin("points.revoke");
+    assert_eq!(revoke.reserve("u-back", "o-back", 30).await.status, 200);
+    assert_eq!(points.account("u-back").await, (35, 0, vec![5, 30]));
+    not_yet(&points.begin("points.revoke").reserve("u-back", "o-back", 30).await);
+    assert_eq!(revoke.cancel().await.status, 200);
+    assert_eq!(points.account("u-back").await, (35, 0, vec![5, 30]), "a Cancel takes nothing");
+
+    let revoke = points.begin("points.revoke");
+    assert_eq!(revoke.reserve("u-back", "o-back", 30).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(revoke.confirm().await.status, 200);
+        assert_eq!(points.account("u-back").await, (5, 0, vec![-30, 5, 30]));
+    }
+    let again = points.begin("points.revoke").reserve("u-back", "o-back", 30).await;
+    assert_eq!(refusal(&again), "points.already-revoked");
+    let again = points.begin("points.credit").reserve("u-back", "o-back", 30).await;
+    assert_eq!(refusal(&again), "points.already-credited", "the order does not earn twice");
+}
+
+async fn a_revocation_waits_for_the_credit(points: &Points) {
+    let reply = points.begin("points.revoke").reserve("u-wait", "o-wait", 9).await;
+    assert_eq!(refusal(&reply), "points.never-credited");
+    let credit = points.begin("points.credit");
+    assert_eq!(credit.reserve("u-wait", "o-wait", 9).await.status, 200);
+    let revoke = points.begin("points.revoke");
+    not_yet(&revoke.reserve("u-wait", "o-wait", 9).await);
+    assert_eq!(credit.confirm().await.status, 200);
+    for (user, amount) in [("u-wait", 8), ("u-wait", 0), ("u-else", 9)] {
+        let reply = points.begin("points.revoke").reserve(user, "o-wait", amount).await;
+        assert_eq!(refusal(&reply), "points.mismatch");
+    }
+    assert_eq!(revoke.reserve("u-wait", "o-wait", 9).await.status, 200, "now it may");
+    assert_eq!(revoke.confirm().await.status, 200);
+    assert_eq!(points.account("u-wait").await, (0, 0, vec![-9, 9]));
+}
+
+/// Everything twice and at once: one credit per order, and no update of the balance is lost.
+async fn many_at_once_lose_nothing(points: &Points) {
+    let orders: Vec<String> = (0..12).map(|it| format!("o-many-{it}")).collect();
+    let mut running = tokio::task::JoinSet::new();
+    let credits: Vec<_> = orders.iter().map(|_| points.begin("points.credit")).collect();
+    for (credit, order) in credits.iter().zip(&orders) {
+        assert_eq!(credit.reserve("u-many", order, 3).await.status, 200);
+        let body = credit.second().to_string();
+        for _ in 0..2 {
+            let (address, header) = (points.running.address(), points.running.caller("order"));
+            let body = body.clone();
+            let json = ("content-type", "application/json".to_owned());
+            running.spawn(async move {
+                let path = "/tcc/points.credit/confirm";
+                let headers = [header, json];
+                tradewind::host::testing::exchange(address, "POST", path, &headers, &body).await
+            });
+        }
+    }
+    while let Some(reply) = running.join_next().await {
+        assert_eq!(reply.unwrap().status, 200);
+    }
+    assert_eq!(points.account("u-many").await, (36, 0, vec![3; 12]));
+}
+
+/// POINTS-1 and POINTS-2 hold after all of it, and an audit sees it when they do not.
+async fn the_audit_tells(points: &Points) {
+    assert_eq!(points.violations().await, []);
+    for (break_it, mend, expected) in [
+        (
+            "UPDATE account SET balance = balance + 1 WHERE user_id = 'u-place'",
+            "UPDATE account SET balance = balance - 1 WHERE user_id = 'u-place'",
+            ("POINTS-1", "u-place"),
+        ),
+        (
+            "UPDATE account SET user_id = 'u-gone' WHERE user_id = 'u-drop'",
+            "UPDATE account SET user_id = 'u-drop' WHERE user_id = 'u-gone'",
+            ("POINTS-1", "u-drop"),
+        ),
+        (
+            "INSERT INTO pending VALUES ('o-place', 'credit', 'u-place', 1, 'x', 0)",
+            "DELETE FROM pending WHERE order_id = 'o-place'",
+            ("POINTS-2", "o-place"),
+        ),
+    ] {
+        assert_eq!(points.write(break_it).await.unwrap(), 1);
+        let found = points.violations().await;
+        let found: Vec<_> = found.iter().map(|it| (it.invariant, it.about.as_str())).collect();
+        assert!(found.contains(&expected), "{break_it}: {found:?}");
+        assert_eq!(points.write(mend).await.unwrap(), 1);
+    }
+    assert_eq!(points.violations().await, []);
+}
+
+async fn the_schema_keeps_its_promises(points: &Points) {
+    for bad in [
+        "UPDATE account SET balance = -1 WHERE user_id = 'u-place'",
+        "INSERT INTO ledger (user_id, order_id, kind, amount, xid, at_ms)
+            VALUES ('u', 'o-place', 'credit', 1, 'x', 0)",
+        "INSERT INTO ledger (user_id, order_id, kind, amount, xid, at_ms)
+            VALUES ('u', 'o-x', 'credit', -1, 'x', 0)",
+        "INSERT INTO ledger (user_id, order_id, kind, amount, xid, at_ms)
+            VALUES ('u', 'o-x', 'revoke', 1, 'x', 0)",
+        "INSERT INTO ledger (user_id, order_id, kind, amount, xid, at_ms)
+            VALUES ('u', 'o-x', 'gift', 1, 'x', 0)",
+        "INSERT INTO pending VALUES ('o-x', 'credit', 'u', -1, 'x', 0)",
+    ] {
+        points.write(bad).await.expect_err(bad);
+    }
+}
+
+async fn a_revocation_without_credit_is_told(points: &Points) {
+    let sql = "INSERT INTO ledger (user_id, order_id, kind, amount, xid, at_ms)
+        VALUES ('u-place', 'o-orphan', 'revoke', 0, 'x', 0)";
+    points.write(sql).await.unwrap();
+    let found = points.violations().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].invariant, found[0].about.as_str()), ("POINTS-2", "o-orphan"));
+}
+
+async fn all(url: &DatabaseUrl) -> Points {
+    let points = Points::start(url).await;
+    an_order_is_credited_when_it_is_placed(&points).await;
+    what_was_cancelled_leaves_nothing(&points).await;
+    a_wrong_award_is_refused(&points).await;
+    a_cancelled_order_gives_its_points_back_once(&points).await;
+    a_revocation_waits_for_the_credit(&points).await;
+    many_at_once_lose_nothing(&points).await;
+    the_schema_keeps_its_promises(&points).await;
+    the_audit_tells(&points).await;
+    points
+}
+
+#[tokio::test]
+async fn points_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let points = all(&DatabaseUrl::sqlite(&folder.path().join("points.db"))).await;
+    for bad in ["UPDATE ledger SET amount = 0", "DELETE FROM ledger"] {
+        points.write(bad).await.expect_err(bad);
+    }
+    a_revocation_without_credit_is_told(&points).await;
+}
+
+/// The same on a real server. `TRADEWIND_TEST_MYSQL_URL` is set by `cargo xtask test`.
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn points_on_mysql() {
+    let points = all(&tradewind::host::testing::fresh_mysql("tradewind_test_points")).await;
+    a_revocation_without_credit_is_told(&points).await;
+}
+
+#[tokio::test]
+async fn an_account_is_its_users_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let points = Points::start(&DatabaseUrl::sqlite(&folder.path().join("points.db"))).await;
+    let xid = points.credited("alice", "o-1", 4).await;
+    assert_eq!(points.account("bob").await, (0, 0, vec![]));
+    let ledger = points.get("alice", "/accounts/me/ledger").await.json();
+    assert_eq!((&ledger["total"], &ledger["size"]), (&json!(1), &json!(20)));
+    let row = &ledger["items"][0];
+    assert_eq!((&row["order_id"], &row["kind"]), (&json!("o-1"), &json!("credit")));
+    assert_eq!(row["xid"], xid.to_string());
+    for path in ["/accounts/me", "/accounts/me/ledger"] {
+        assert_eq!(points.running.get(path).await.status, 401, "{path}");
+        let service = [points.running.caller("order")];
+        assert_eq!(points.running.send("GET", path, &service, "").await.status, 401, "{path}");
+    }
+    // Points move as branches of transactions only, and only by who initiated them.
+    let user = [points.running.user()];
+    let reply = points.running.post("/tcc/points.credit/try", &user, "{}").await;
+    assert_eq!(reply.status, 403);
+    let credit = points.begin("points.credit");
+    assert_eq!(credit.reserve("alice", "o-2", 4).await.status, 200);
+    let other = [points.running.caller("inventory")];
+    let body = credit.second().to_string();
+    let reply = points.running.post("/tcc/points.credit/confirm", &other, &body).await;
+    assert_eq!(reply.status, 403);
+    assert_eq!(points.account("alice").await, (4, 4, vec![4]));
+}
+
+#[tokio::test]
+async fn a_ledger_is_paged_and_a_bad_page_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let points = Points::start(&DatabaseUrl::sqlite(&folder.path().join("points.db"))).await;
+    for it in 0..5 {
+        points.credited("alice", &format!("o-{it}"), it).await;
+    }
+    let page = points.get("alice", "/accounts/me/ledger?page=2&size=2").await.json();
+    let amounts: Vec<_> =
+        page["items"].as_array().unwrap().iter().map(|it| &it["amount"]).collect();
+    assert_eq!((amounts, &page["total"]), (vec![&json!(2), &json!(1)], &json!(5)));
+    for (query, fields) in [
+        ("page=0", vec!["query:page"]),
+        ("size=101&page=x", vec!["query:page", "query:size"]),
+        ("page=10001", vec!["query:page"]),
+    ] {
+        let reply = points.get("alice", &format!("/accounts/me/ledger?{query}")).await;
+        assert_eq!(reply.status, 400, "{query}");
+        let fields = fields.into_iter().map(str::to_owned).collect();
+        assert_eq!(reply.problem(), ("points.bad-query".to_owned(), fields), "{query}");
+    }
+}
