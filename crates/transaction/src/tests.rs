@@ -3,6 +3,7 @@
 mod crashes;
 mod fences;
 mod flow;
+mod shelf;
 mod support;
 
 /// Declares each test once for every kind of database.

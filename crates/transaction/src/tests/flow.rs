@@ -23,6 +23,7 @@ on_each_database! {
     a_participant_that_is_down_fails_the_transaction_in_time,
     an_action_that_does_not_exist_is_refused_at_once,
     the_last_unit_goes_to_one_of_two,
+    many_at_once_take_no_more_than_there_is,
     a_commit_after_the_deadline_is_refused_and_the_time_out_undoes_all,
     an_abort_after_a_commit_is_refused_and_changes_nothing,
     a_branch_that_is_not_ready_is_asked_again_within_the_limit,
@@ -120,6 +121,22 @@ async fn the_last_unit_goes_to_one_of_two(kind: Kind) {
     world.all_finished().await;
     let left = if won == 1 { (0, 0, 10) } else { (10, 0, 0) };
     world.both_hold(left).await;
+}
+
+async fn many_at_once_take_no_more_than_there_is(kind: Kind) {
+    let world = World::new(kind).await;
+    let all = futures_util::future::join_all((0..60).map(|_| world.place(1, 2 * SECONDS))).await;
+    let won = all.iter().filter(|it| it.1 == Tried::Reserved).count();
+    let refused = all.iter().filter(|it| matches!(it.1, Tried::Refused { .. })).count();
+    assert_eq!(won + refused, 60, "everybody has a definite answer");
+    world.all_finished().await;
+    let taken = i64::try_from(won).unwrap();
+    assert!(taken <= 10);
+    world.both_hold((10 - taken, 0, taken)).await;
+    for (xid, tried) in all {
+        let placed = if tried == Tried::Reserved { "placed" } else { "cancelled" };
+        assert_eq!(world.order(xid).await.0, placed);
+    }
 }
 
 async fn a_commit_after_the_deadline_is_refused_and_the_time_out_undoes_all(kind: Kind) {

@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tradewind_base::id::Xid;
-use tradewind_base::{Clock, Problem, SystemClock, Tasks};
+use tradewind_base::{Clock, SystemClock, Tasks};
 use tradewind_call::{Client, Identity};
 use tradewind_discovery::{Discovery, Instance, ServiceName};
 use tradewind_host::testing::{Reply, Running};
@@ -19,9 +18,10 @@ use tradewind_service::axum::middleware::{Next, from_fn};
 use tradewind_service::axum::response::IntoResponse as _;
 use tradewind_sql::{Database, DatabaseUrl, Error, Migration, Options, Transaction, params};
 
+use super::shelf::{Mischief, Shelf, Take};
 use crate::engine::{Declaration, Engine, Settings, Setup, Tried};
 use crate::machine::backoff::Backoff;
-use crate::participant::{self, BranchError, Call, Participant, Participants};
+use crate::participant::{self, BranchError, Participants};
 use crate::{Peers, engine, fence};
 
 /// No test waits longer for anything.
@@ -65,87 +65,6 @@ const ORDER: &[Migration] = &[
     LOG[3],
     LOG[4],
 ];
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Take {
-    pub(super) id: i64,
-    pub(super) count: i64,
-}
-
-/// What a participant can be told to do wrong.
-#[derive(Default)]
-pub(super) struct Mischief {
-    /// Answers are lost after the effect.
-    pub(super) lose: AtomicBool,
-    /// Confirms fail.
-    pub(super) fail_confirm: AtomicBool,
-    /// Trys are not possible yet.
-    pub(super) not_yet: AtomicBool,
-    /// Calls that had an effect.
-    pub(super) effects: AtomicU32,
-}
-
-struct Shelf(Arc<Mischief>);
-
-impl Shelf {
-    fn step(
-        tx: &mut Transaction<'_>,
-        sql: &'static str,
-        take: &Take,
-        refused: &'static str,
-    ) -> Result<(), BranchError> {
-        if tx.execute(sql, params![take.count, take.count, take.id, take.count])? == 1 {
-            return Ok(());
-        }
-        let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refused, "too few are left");
-        Err(problem.field("count", "is more than there are").into())
-    }
-}
-
-impl Participant for Shelf {
-    type Reservation = Take;
-    const ACTION: &'static str = "take";
-
-    fn reserve(
-        &self,
-        tx: &mut Transaction<'_>,
-        _call: &Call,
-        take: &Take,
-    ) -> Result<(), BranchError> {
-        if self.0.not_yet.load(Ordering::SeqCst) {
-            return Err(BranchError::NotYet(Duration::from_millis(20)));
-        }
-        let sql = "UPDATE goods SET available = available - ?, frozen = frozen + ?
-            WHERE id = ? AND available >= ?";
-        Self::step(tx, sql, take, "stock.short")
-    }
-
-    fn confirm(
-        &self,
-        tx: &mut Transaction<'_>,
-        _call: &Call,
-        take: &Take,
-    ) -> Result<(), BranchError> {
-        if self.0.fail_confirm.load(Ordering::SeqCst) {
-            return Err(BranchError::Failed("told to fail".into()));
-        }
-        self.0.effects.fetch_add(1, Ordering::SeqCst);
-        let sql = "UPDATE goods SET frozen = frozen - ?, taken = taken + ?
-            WHERE id = ? AND frozen >= ?";
-        Self::step(tx, sql, take, "stock.broken")
-    }
-
-    fn cancel(
-        &self,
-        tx: &mut Transaction<'_>,
-        _call: &Call,
-        take: &Take,
-    ) -> Result<(), BranchError> {
-        let sql = "UPDATE goods SET frozen = frozen - ?, available = available + ?
-            WHERE id = ? AND frozen >= ?";
-        Self::step(tx, sql, take, "stock.broken")
-    }
-}
 
 /// A service with its database. Its tasks end with the test's runtime.
 pub(super) struct Member {
@@ -192,6 +111,7 @@ fn open(
         Kind::Sqlite => DatabaseUrl::sqlite(&folder.path().join(format!("{name}.db"))),
         #[cfg(feature = "services")]
         Kind::MySql => {
+            use std::sync::atomic::AtomicU32;
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let number = NEXT.fetch_add(1, Ordering::SeqCst);
             let id = std::process::id();
