@@ -7,7 +7,7 @@
 //! - [`engine`]: initiating. The log lies in the initiating service's own database, so begin and
 //!   decision are part of the caller's local transactions: an order costs the caller three durable
 //!   steps (begin with the own Try; the remote Trys, all at once; decision with the own Confirm).
-//! - [`participant`]: taking part. A [`Participant`] says what its three steps do; the library
+//! - [`mod@participant`]: taking part. A [`Participant`] says what its three steps do; the library
 //!   mounts them, and writes [the fence](fence) row in the same local transaction as their effect,
 //!   so that repeats, late Trys and Cancels without a Try have the right effect, or none.
 //! - [`machine`]: the rules, without IO: tables, invariants TX-1 to TX-4, property tests.
