@@ -1,12 +1,12 @@
 //! Probes suspects: one TCP connection to the registered address, nothing sent.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tradewind_base::Tasks;
@@ -30,13 +30,9 @@ pub(crate) async fn run(registry: Arc<Registry>, tasks: Tasks, cancel: Cancellat
         for order in orders {
             // As many as there are permits were asked for.
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
+            let place = Place { permit: Some(permit), registry: Arc::clone(&registry) };
             let registry = Arc::clone(&registry);
-            tasks.spawn("probe", |_| async move {
-                settle(&registry, &order).await;
-                drop(permit);
-                // Another may have waited for the place.
-                registry.suspicion.notify_one();
-            });
+            tasks.spawn("probe", |_| async move { settle(&registry, &order, place).await });
         }
         let next = registry.read(|table, now| table.next_probe_in(now));
         let pause = match next {
@@ -52,22 +48,68 @@ pub(crate) async fn run(registry: Arc<Registry>, tasks: Tasks, cancel: Cancellat
     }
 }
 
-async fn settle(registry: &Registry, order: &Order) {
+/// The place of a probe, which is free again when this is dropped.
+struct Place {
+    permit: Option<OwnedSemaphorePermit>,
+    registry: Arc<Registry>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        // Another may have waited for it.
+        self.registry.suspicion.notify_one();
+    }
+}
+
+async fn settle(registry: &Registry, order: &Order, place: Place) {
     let local = registry.config.edge.bind.ip().is_loopback();
     let limit = registry.config.probe.timeout;
-    let outcome = probe(&order.host, order.port, local, limit).await;
+    let place = Arc::new(place);
+    let found = found(&order.host, order.port, Arc::clone(&place), resolve);
+    let outcome = probe(found, local, limit).await;
     tracing::debug!(instance.id = %order.key, ?outcome, "probed");
     let removed = registry.change(|table, now| table.probed(order, outcome, now));
     log_removed(removed.as_slice());
 }
 
-async fn probe(host: &str, port: u16, local: bool, limit: Duration) -> Outcome {
+/// Asks the resolver of this machine.
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+/// The addresses of a host; `None` when its name does not resolve.
+///
+/// Nothing can stop the resolver, so the thread it works in keeps `place` until it ends, also when
+/// nobody waits any longer: while names do not resolve, probes must not take one thread after the
+/// other from everything else that blocks.
+async fn found<P: Send + 'static>(
+    host: &str,
+    port: u16,
+    place: P,
+    resolve: impl FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> Option<Vec<SocketAddr>> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let Ok(Ok(found)) = timeout(limit, lookup_host((host, port))).await else {
-        return Outcome::Unanswered;
-    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(vec![SocketAddr::new(address, port)]);
+    }
+    let host = host.to_owned();
+    let resolving = tokio::task::spawn_blocking(move || {
+        let found = resolve(&host, port);
+        drop(place);
+        found
+    });
+    resolving.await.ok()?.ok()
+}
+
+async fn probe(
+    found: impl Future<Output = Option<Vec<SocketAddr>>>,
+    local: bool,
+    limit: Duration,
+) -> Outcome {
+    let Ok(Some(found)) = timeout(limit, found).await else { return Outcome::Unanswered };
     let addresses: Vec<SocketAddr> =
-        found.filter(|it| local || !is_here(it.ip())).take(ADDRESSES_MAX).collect();
+        found.into_iter().filter(|it| local || !is_here(it.ip())).take(ADDRESSES_MAX).collect();
     let mut refused = !addresses.is_empty();
     for address in addresses {
         match knock(address, limit).await {
@@ -105,16 +147,21 @@ async fn knock(address: SocketAddr, limit: Duration) -> Outcome {
 mod tests {
     use super::*;
     use tokio::net::TcpListener;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     const LIMIT: Duration = Duration::from_millis(500);
+
+    async fn knocked(host: &str, port: u16, local: bool) -> Outcome {
+        probe(found(host, port, (), resolve), local, LIMIT).await
+    }
 
     #[tokio::test]
     async fn a_listener_is_told_from_a_closed_port() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(probe("127.0.0.1", port, true, LIMIT).await, Outcome::Connected);
+        assert_eq!(knocked("127.0.0.1", port, true).await, Outcome::Connected);
         drop(listener);
-        assert_eq!(probe("127.0.0.1", port, true, LIMIT).await, Outcome::Refused);
+        assert_eq!(knocked("127.0.0.1", port, true).await, Outcome::Refused);
     }
 
     #[tokio::test]
@@ -123,14 +170,32 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         for host in ["127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "[::1]", "::"] {
-            assert_eq!(probe(host, port, false, LIMIT).await, Outcome::Unanswered, "{host}");
+            assert_eq!(knocked(host, port, false).await, Outcome::Unanswered, "{host}");
         }
-        assert_eq!(probe("0.0.0.0", port, true, LIMIT).await, Outcome::Refused);
+        assert_eq!(knocked("0.0.0.0", port, true).await, Outcome::Refused);
     }
 
     #[tokio::test]
     async fn a_name_that_does_not_resolve_is_no_refusal() {
-        let outcome = probe("no-such-host.invalid", 1, true, LIMIT).await;
+        let outcome = knocked("no-such-host.invalid", 1, true).await;
         assert_eq!(outcome, Outcome::Unanswered);
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_keeps_its_place() {
+        let (answer, question) = std::sync::mpsc::sync_channel::<()>(1);
+        let (place, ended) = tokio::sync::oneshot::channel::<()>();
+        let hangs = move |_: &str, _: u16| {
+            // Ends with an error when the test drops the other side.
+            question.recv().map_err(io::Error::other)?;
+            Ok(Vec::new())
+        };
+        let outcome = probe(found("a-name", 1, place, hangs), true, Duration::ZERO).await;
+        assert_eq!(outcome, Outcome::Unanswered);
+        let mut ended = ended;
+        assert!(ended.try_recv().is_err_and(|it| it == TryRecvError::Empty), "still held");
+        drop(answer);
+        let end = timeout(Duration::from_secs(20), ended).await.expect("the place is free");
+        assert!(end.is_err(), "dropped, not sent to");
     }
 }
