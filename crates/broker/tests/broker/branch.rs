@@ -105,7 +105,7 @@ async fn an_undecided_branch_follows_what_the_initiator_says() {
     let order = Running::start("order", router).await;
     estate.list("order", &[order.address().port()]);
     for (it, key) in [(committed, "yes"), (aborted, "no"), (undecided, "maybe")] {
-        let tried = call(&broker, "try", &reserve(&estate, it, key, 200)).await;
+        let tried = call(&broker, "try", &reserve(&estate, it, key, 1500)).await;
         assert_eq!(tried, (200, "tried".into()));
     }
     until("the committed one arrives", async || warehouse.effects().await == ["yes"]).await;

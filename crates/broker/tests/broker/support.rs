@@ -174,6 +174,7 @@ pub(crate) fn quick() -> Settings {
     it.rules.soon = 20 * milli;
     it.checks.first = 50 * milli;
     it.checks.longest = 100 * milli;
+    it.checks.times = 1000;
     it.branch_grace = Duration::ZERO;
     it.scan_every = 20 * milli;
     it
