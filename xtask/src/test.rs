@@ -16,6 +16,8 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-inventory",
     "tradewind-interop",
     "tradewind-order",
+    "tradewind-points",
+    "tradewind-warehouse",
     "tradewind-transaction",
     "tradewind-broker",
     "tradewind-message",
