@@ -157,6 +157,7 @@ impl Gateway {
         let known = discovery.clone();
         let server = server.page("/discovery", move || serde_json::json!(known.overview()));
         let serving = server.serve("gateway", router, health.clone(), keys, clock, &tasks);
+        gate.tokens.opened(config.jwks_wait).await;
         let threads = worker::start(&gate, listeners).map_err(RunError::Worker)?;
         tracing::info!(addr = %local, admin = %serving.local_addr(), "listening");
         let drain_limit = config.drain_limit;

@@ -39,6 +39,8 @@ pub struct Config {
     pub jwks: KeySource,
     /// How often the keys are fetched anew.
     pub jwks_interval: Duration,
+    /// How long opening waits for the first keys; without keys a token is answered 503.
+    pub jwks_wait: Duration,
     /// What tokens must say.
     pub tokens: Expectations,
     /// Proxies whose word on the client counts.
@@ -120,6 +122,7 @@ impl Config {
             upstream: UpstreamLimits::new(),
             jwks: KeySource::default(),
             jwks_interval: seconds(300),
+            jwks_wait: seconds(2),
             tokens: Expectations {
                 issuer: "tradewind".to_owned(),
                 audience: Some("shop".to_owned()),
@@ -193,6 +196,12 @@ impl Config {
             self.jwks_interval,
             &(seconds(1)..=seconds(86400)),
             "how often the keys are fetched anew",
+        );
+        self.jwks_wait = section.get_within(
+            "jwks_wait",
+            self.jwks_wait,
+            &(seconds(0)..=seconds(60)),
+            "how long opening waits for the first keys",
         );
         self.tokens.issuer =
             section.get("issuer", self.tokens.issuer.clone(), "what `iss` of a token must be");

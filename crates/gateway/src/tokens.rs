@@ -222,6 +222,14 @@ impl Tokens {
         });
     }
 
+    /// Waits for the first keys, at most `limit`: so that a gateway that opens can verify, and one
+    /// whose issuer is away opens all the same.
+    pub(crate) async fn opened(&self, limit: Duration) {
+        let mut fetched = self.fetched.subscribe();
+        let first = fetched.wait_for(|_| self.keys.load().is_some());
+        drop(tokio::time::timeout(limit, first).await);
+    }
+
     /// Waits for a fetch when the token names a key that is not known.
     pub(crate) async fn prepare(&self, token: &str) {
         let Ok(header) = jsonwebtoken::decode_header(token) else { return };

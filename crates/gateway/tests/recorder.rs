@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -33,6 +34,8 @@ async fn nothing_is_counted_into_the_void() {
     let clock = Arc::new(SystemClock::new());
     let shared = Shared::new(folder.path().to_owned(), keys, clock, Vec::new());
     let mut config = Config::new();
+    // Most tests have no issuer; those that do wait for its keys themselves.
+    config.jwks_wait = Duration::ZERO;
     config.bind = "127.0.0.1:0".parse().unwrap();
     config.admin = EdgeConfig::new(config.bind);
     config.seed_routes = vec![RouteRow::service("order", "/order/**", "order")];

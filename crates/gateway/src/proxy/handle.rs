@@ -24,7 +24,7 @@ use crate::machine::framing::{Facts, fingerprint};
 use crate::machine::head::Head;
 use crate::machine::headers::{self, Origin, RequestRules, ResponseRules};
 use crate::machine::path;
-use crate::machine::route::{AuthPolicy, Route};
+use crate::machine::route::{AuthPolicy, Route, Upstream};
 
 /// How long a service accepts the user this gateway vouches for.
 const USER_LIFE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -158,7 +158,10 @@ impl Worker {
         write_origin(&mut fields, &origin, route, gate.local.port());
         set(&mut fields, REQUEST_ID_HEADER, &record.request_id);
         set(&mut fields, TRACE_HEADER, &trace.to_string());
-        self.write_user(&mut fields, &asker)?;
+        // A fixed address may be anybody's: the estate's word on a user is for its services alone.
+        if matches!(route.upstream, Upstream::Service(_)) {
+            self.write_user(&mut fields, &asker)?;
+        }
         fields.append(VIA, HeaderValue::from_static(headers::VIA));
         if facts.upgrade {
             fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -58,6 +58,8 @@ pub(crate) fn instance(service: &str, address: SocketAddr) -> Instance {
 
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
+    // Most tests have no issuer; those that do wait for its keys themselves.
+    config.jwks_wait = Duration::ZERO;
     config.bind = loopback();
     config.admin = EdgeConfig::new(loopback());
     config.workers = 2;
