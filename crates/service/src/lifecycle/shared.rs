@@ -63,6 +63,9 @@ impl SharedConfig {
         let mut section = reader.section("discovery");
         let default = vec!["http://127.0.0.1:8761".to_owned()];
         let registry = section.get("urls", default, "URLs of the registry's nodes");
+        if registry.is_empty() {
+            section.invalid("urls", "expected at least one URL");
+        }
         let user: Option<String> = section.optional("user", "user for the registry");
         let password = section.secret("password", "password for the registry");
         let registry_user = match (user, password) {
@@ -131,6 +134,12 @@ mod tests {
         assert_eq!(errors, None);
         assert_eq!(config.registry, ["http://127.0.0.1:8761"]);
         assert_eq!((config.data, config.instance), (PathBuf::from("data"), None));
+    }
+
+    #[test]
+    fn no_registry_is_a_mistake() {
+        let (_, error) = read("[discovery]\nurls = []\n");
+        assert!(error.unwrap().contains("discovery.urls"));
     }
 
     #[test]
