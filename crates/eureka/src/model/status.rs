@@ -5,7 +5,7 @@ use std::fmt;
 /// Where an instance stands in its life, as Eureka names it.
 ///
 /// The order of the variants is the alphabetical order of the wire names, which is the order of
-/// [`hash_code`](crate::hash_code).
+/// [`crate::hash_code`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
     /// Registered, but must not be called.
