@@ -23,7 +23,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// How long all of it may take to end by itself; what is left then is killed. Together with the
 /// kill it stays within the ten seconds that are promised.
-const END_LIMIT: Duration = Duration::from_secs(9);
+const END_LIMIT: Duration = Duration::from_millis(8500);
 /// How long what was killed may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_millis(400);
 
