@@ -1,128 +1,25 @@
 //! The rules over the real endpoints, on every engine.
 
+mod support;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tradewind::axum::http::StatusCode;
+use tradewind::axum::routing::post;
+use tradewind::axum::{Json, Router};
+use tradewind::base::SystemClock;
 use tradewind::base::id::Xid;
-use tradewind::base::identity::{USER_HEADER, User};
-use tradewind::base::{Clock, Rng, SystemClock};
-use tradewind::host::testing::{Reply, Running};
-use tradewind::sql::{Database, DatabaseUrl, Error, Options, TransactionError, params};
-use tradewind::transaction::Participants;
+use tradewind::host::testing::{Running, exchange};
+use tradewind::service::config::{Reader, Sources};
+use tradewind::service::{Shared, Stop};
+use tradewind::sql::DatabaseUrl;
 
-use crate::branch::{Credit, POINTS_MAX, Revoke};
-use crate::schema::{MIGRATIONS, SET};
-use crate::store::Store;
-use crate::{api, audit};
-
-/// The service on a database of its own.
-struct Points {
-    running: Running,
-    database: Database,
-    clock: Arc<dyn Clock>,
-}
-
-/// One transaction of the order service, on one branch.
-#[derive(Clone, Copy)]
-struct Branch<'a> {
-    points: &'a Points,
-    action: &'static str,
-    xid: Xid,
-}
-
-impl Points {
-    async fn start(url: &DatabaseUrl) -> Self {
-        let database = Database::open(url, Options::default(), SET, MIGRATIONS).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let branches = Participants::new(database.clone(), Arc::clone(&clock));
-        let branches = branches.with(Credit).with(Revoke);
-        let router = api::router(Store::new(database.clone())).merge(branches.mount());
-        Self { running: Running::start("points", router).await, database, clock }
-    }
-
-    fn begin(&self, action: &'static str) -> Branch<'_> {
-        let xid = Xid::generate(self.clock.now(), &mut Rng::from_entropy());
-        Branch { points: self, action, xid }
-    }
-
-    /// Places an order as far as this service is concerned.
-    async fn credited(&self, user: &str, order: &str, points: i64) -> Xid {
-        let credit = self.begin("points.credit");
-        assert_eq!(credit.reserve(user, order, points).await.status, 200);
-        assert_eq!(credit.confirm().await.status, 200);
-        credit.xid
-    }
-
-    async fn get(&self, user: &str, path: &str) -> Reply {
-        let user = User { id: user.into(), name: "A".into(), roles: vec![] };
-        let end = self.clock.now() + Duration::from_secs(60);
-        let header = (USER_HEADER, user.seal(self.running.keys().seal(), end).unwrap());
-        self.running.send("GET", path, &[header], "").await
-    }
-
-    /// Balance and pending points, and the amounts of the ledger, the newest first.
-    async fn account(&self, user: &str) -> (i64, i64, Vec<i64>) {
-        let account = self.get(user, "/accounts/me").await.json();
-        assert_eq!(account["user_id"], user);
-        let ledger = self.get(user, "/accounts/me/ledger").await.json();
-        let amount = |it: &Value| it["amount"].as_i64().unwrap();
-        let amounts = ledger["items"].as_array().unwrap().iter().map(amount).collect();
-        let number = |name: &str| account[name].as_i64().unwrap();
-        (number("balance"), number("pending"), amounts)
-    }
-
-    async fn violations(&self) -> Vec<audit::Violation> {
-        self.database.read("audit", audit::audit).await.unwrap()
-    }
-
-    async fn write(&self, sql: &'static str) -> Result<u64, Error> {
-        let done = self.database.transaction("test", move |tx| tx.execute(sql, params![])).await;
-        done.map_err(|error| match error {
-            TransactionError::Refused(error) => error,
-            error => panic!("{error}"),
-        })
-    }
-}
-
-impl Branch<'_> {
-    async fn reserve(&self, user: &str, order: &str, points: i64) -> Reply {
-        let deadline = self.points.clock.now() + Duration::from_secs(10);
-        let payload = json!({"user_id": user, "order_id": order, "points": points});
-        let body = json!({"xid": self.xid, "branch": 2, "initiator": "order",
-            "deadline_ms": deadline.millis(), "payload": payload});
-        self.send("try", &body).await
-    }
-
-    async fn confirm(&self) -> Reply {
-        self.send("confirm", &self.second()).await
-    }
-
-    async fn cancel(&self) -> Reply {
-        self.send("cancel", &self.second()).await
-    }
-
-    fn second(&self) -> Value {
-        json!({"xid": self.xid, "branch": 2, "initiator": "order"})
-    }
-
-    async fn send(&self, step: &str, body: &Value) -> Reply {
-        let header = self.points.running.caller("order");
-        let path = format!("/tcc/{}/{step}", self.action);
-        self.points.running.post(&path, &[header], &body.to_string()).await
-    }
-}
-
-/// The participant's own code of a refusal.
-fn refusal(reply: &Reply) -> String {
-    assert_eq!((reply.status, reply.problem().0.as_str()), (409, "tcc.refused"), "{reply:?}");
-    let kind = reply.json()["type"].as_str().unwrap().to_owned();
-    kind.rsplit(['/', ':']).next().unwrap().to_owned()
-}
-
-fn not_yet(reply: &Reply) {
-    assert_eq!((reply.status, reply.problem().0.as_str()), (425, "tcc.not-yet"), "{reply:?}");
-}
+use crate::Config;
+use crate::branch::POINTS_MAX;
+use support::{Points, not_yet, refusal};
 
 async fn an_order_is_credited_when_it_is_placed(points: &Points) {
     assert_eq!(points.account("u-place").await, (0, 0, vec![]));
@@ -154,6 +51,12 @@ async fn what_was_cancelled_leaves_nothing(points: &Points) {
     assert_eq!(first.confirm().await.problem().0, "tcc.conflict");
     // A later attempt to place the same order.
     assert_eq!(second.reserve("u-drop", "o-drop", 7).await.status, 200);
+    let take = "UPDATE pending SET xid = replace(xid, 'txn', 'not') WHERE order_id = 'o-drop'";
+    points.write(take).await.unwrap();
+    assert_eq!(second.confirm().await.status, 500, "a note of another's is not taken");
+    assert_eq!(second.cancel().await.status, 500);
+    let mend = "UPDATE pending SET xid = replace(xid, 'not', 'txn') WHERE order_id = 'o-drop'";
+    points.write(mend).await.unwrap();
     assert_eq!(first.cancel().await.status, 200, "a repeat takes nothing of another's");
     assert_eq!(second.confirm().await.status, 200);
     assert_eq!(points.account("u-drop").await, (7, 0, vec![7]));
@@ -320,6 +223,7 @@ async fn all(url: &DatabaseUrl) -> Points {
     points
 }
 
+/// R0.1, R5.1, R5.3: points follow the order's transaction, whatever repeats or comes late.
 #[tokio::test]
 async fn points_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -388,4 +292,43 @@ async fn a_ledger_is_paged_and_a_bad_page_named() {
         let fields = fields.into_iter().map(str::to_owned).collect();
         assert_eq!(reply.problem(), ("points.bad-query".to_owned(), fields), "{query}");
     }
+}
+
+/// The whole service: it registers, answers, takes part, and ends when told to.
+#[tokio::test]
+async fn the_service_runs_and_stops() {
+    let (told, mut registered) = tokio::sync::mpsc::channel(1);
+    let register = async move |Json(body): Json<Value>| {
+        let port = body["instance"]["port"]["$"].as_u64().unwrap();
+        told.send(u16::try_from(port).unwrap()).await.unwrap();
+        StatusCode::NO_CONTENT
+    };
+    let registry = Router::new().route("/eureka/apps/{app}", post(register));
+    let registry = Running::start("registry", registry).await;
+    let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::manual());
+    let clock = Arc::new(SystemClock::new());
+    let url = format!("http://{}", registry.address());
+    let shared = Shared::new(folder.path().to_owned(), registry.keys().clone(), clock, vec![url]);
+    let mut config = Config::read(&mut Reader::new(Sources::default()));
+    assert_eq!(config.bind().port(), 9003);
+    config.host.edge.bind.set_port(0);
+    let running = crate::run(config, shared, stop.clone());
+    let meanwhile = async {
+        let address = SocketAddr::from(([127, 0, 0, 1], registered.recv().await.unwrap()));
+        let user = [registry.user()];
+        let account = exchange(address, "GET", "/accounts/me", &user, "").await;
+        let shown = json!({"user_id": "usr_1", "balance": 0, "pending": 0});
+        assert_eq!((account.status, account.json()), (200, shown));
+        let headers = [registry.caller("order"), ("content-type", "application/json".into())];
+        for (branch, action) in [(1, "points.credit"), (2, "points.revoke")] {
+            let body = json!({"xid": Xid::from_u128(1), "branch": branch, "initiator": "order"});
+            let path = format!("/tcc/{action}/cancel");
+            let reply = exchange(address, "POST", &path, &headers, &body.to_string()).await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+        }
+        stop.now();
+    };
+    let both = Box::pin(async { tokio::join!(running, meanwhile) });
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().0.unwrap();
+    assert!(folder.path().join("points.db").is_file());
 }

@@ -3,16 +3,21 @@
 mod rules;
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tradewind::axum::extract::{Path, State};
+use tradewind::axum::http::StatusCode;
 use tradewind::axum::routing::{post, put};
 use tradewind::axum::{Json, Router};
-use tradewind::base::{Clock as _, ManualClock};
-use tradewind::host::testing::Running;
+use tradewind::base::id::Xid;
+use tradewind::base::{Clock as _, ManualClock, SystemClock};
+use tradewind::host::testing::{Running, exchange};
 use tradewind::message::Subscription;
 use tradewind::service::config::{Reader, Sources};
+use tradewind::service::{Shared, Stop};
 use tradewind::sql::DatabaseUrl;
 
 use crate::{Config, PLACED_PATH, subscription};
@@ -35,6 +40,7 @@ async fn all(url: &DatabaseUrl) {
     rules::the_schema_keeps_its_promises(&a).await;
 }
 
+/// R0.1, R5.3: an order that is placed ships once, one that is cancelled never does.
 #[tokio::test]
 async fn the_warehouse_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,4 +153,40 @@ fn the_delay_is_a_setting() {
     assert!(read("[warehouse]\nship_after = \"0s\"").unwrap().ship_after.is_zero());
     let error = read("[warehouse]\nship_after = \"soon\"").unwrap_err();
     assert!(error.contains("warehouse.ship_after"), "{error}");
+}
+
+/// The whole service, without a broker: it comes up all the same, answers, and ends when told to.
+#[tokio::test]
+async fn the_service_runs_and_stops() {
+    let (told, mut registered) = tokio::sync::mpsc::channel(1);
+    let register = async move |Json(body): Json<Value>| {
+        let port = body["instance"]["port"]["$"].as_u64().unwrap();
+        told.send(u16::try_from(port).unwrap()).await.unwrap();
+        StatusCode::NO_CONTENT
+    };
+    let registry = Router::new().route("/eureka/apps/{app}", post(register));
+    let registry = Running::start("registry", registry).await;
+    let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::manual());
+    let clock = Arc::new(SystemClock::new());
+    let url = format!("http://{}", registry.address());
+    let shared = Shared::new(folder.path().to_owned(), registry.keys().clone(), clock, vec![url]);
+    let mut config = Config::read(&mut Reader::new(Sources::default()));
+    config.host.edge.bind.set_port(0);
+    let running = crate::run(config, shared, stop.clone());
+    let meanwhile = async {
+        let address = SocketAddr::from(([127, 0, 0, 1], registered.recv().await.unwrap()));
+        let caller = [registry.caller("order")];
+        let list = exchange(address, "GET", "/outbound", &caller, "").await;
+        assert_eq!((list.status, &list.json()["total"]), (200, &json!(0)));
+        let unsigned = exchange(address, "POST", PLACED_PATH, &[], "{}").await;
+        assert_eq!(unsigned.status, 401);
+        let headers = [registry.caller("order"), ("content-type", "application/json".into())];
+        let body = json!({"xid": Xid::from_u128(1), "branch": 1, "initiator": "order"}).to_string();
+        let cancel = exchange(address, "POST", "/tcc/warehouse.void/cancel", &headers, &body).await;
+        assert_eq!(cancel.status, 200, "{cancel:?}");
+        stop.now();
+    };
+    let both = Box::pin(async { tokio::join!(running, meanwhile) });
+    tokio::time::timeout(Duration::from_secs(30), both).await.unwrap().0.unwrap();
+    assert!(folder.path().join("warehouse.db").is_file());
 }
