@@ -109,12 +109,20 @@ async fn quote<I: Inventory + Send + Sync + 'static>(
     User(_): User,
     Json(body): Json<Value>,
 ) -> Answer<Quote> {
-    let draft = Draft::read(&body);
+    Ok(Json(price(&app.inventory, Draft::read(&body)).await?.1))
+}
+
+/// The basket and what it costs now, or everything that is wrong with it.
+pub(crate) async fn price<I: Inventory + Sync>(
+    inventory: &I,
+    draft: Draft,
+) -> Result<(Basket, Quote), Failure> {
     match draft.outcome {
         Ok(basket) => {
             let answer =
-                app.inventory.availability(&ask(&basket)).await.map_err(|it| no_answer(&it))?;
-            Ok(Json(priced(&basket, &answer)?))
+                inventory.availability(&ask(&basket)).await.map_err(|it| no_answer(&it))?;
+            let quote = priced(&basket, &answer)?;
+            Ok((basket, quote))
         }
         Err(mut mistakes) => {
             // The basket is refused already. Asking about its products as well lets the answer
@@ -123,7 +131,7 @@ async fn quote<I: Inventory + Send + Sync + 'static>(
             let ids = draft.products;
             let items = ids.values().map(|it| AskItem { product_id: *it, quantity: 1 }).collect();
             if !ids.is_empty()
-                && let Ok(answer) = app.inventory.availability(&Ask { items }).await
+                && let Ok(answer) = inventory.availability(&Ask { items }).await
             {
                 for (index, _) in ids.iter().filter(|it| answer.unknown.contains(it.1)) {
                     note_unknown(*index, &mut mistakes);

@@ -49,10 +49,15 @@ impl Basket {
 impl Draft {
     /// Reads a body like `{"items":[{"product_id":1,"quantity":2}]}`.
     pub(crate) fn read(body: &Value) -> Self {
+        Self::read_among(body, &["items"])
+    }
+
+    /// Reads the basket of a body that has other fields as well: `known` are all of them.
+    pub(crate) fn read_among(body: &Value, known: &[&str]) -> Self {
         let mut mistakes = Mistakes::default();
         let mut products = BTreeMap::new();
         let mut lines = Vec::new();
-        for (index, item) in items(body, &mut mistakes).iter().enumerate().take(LINES_MAX) {
+        for (index, item) in items(body, known, &mut mistakes).iter().enumerate().take(LINES_MAX) {
             let Some(item) = Object::element(item, "items", index, ITEM, &mut mistakes) else {
                 continue;
             };
@@ -70,16 +75,26 @@ impl Draft {
         let outcome = if mistakes.is_empty() { Ok(Basket { lines }) } else { Err(mistakes) };
         Self { products, outcome }
     }
+
+    /// The same with what is wrong elsewhere in the body.
+    pub(crate) fn with(mut self, mistakes: Mistakes) -> Self {
+        self.outcome = match self.outcome {
+            Ok(basket) if mistakes.is_empty() => Ok(basket),
+            Ok(_) => Err(mistakes),
+            Err(found) => Err(found.and(mistakes)),
+        };
+        self
+    }
 }
 
 const ITEM: &[&str] = &["product_id", "quantity"];
 const PRODUCT_ID: &str = "the id of a product: a whole number from 1";
 const QUANTITY: &str = "a whole number from 1 to 999";
 
-fn items<'a>(body: &'a Value, mistakes: &mut Mistakes) -> &'a [Value] {
+fn items<'a>(body: &'a Value, known: &[&str], mistakes: &mut Mistakes) -> &'a [Value] {
     let expected = "a list of 1 to 100 lines, each with product_id and quantity";
     let list = |it: &'a Value| it.as_array().map_or(Reading::Malformed, Reading::Good);
-    let items = Object::body(body, &["items"], mistakes)
+    let items = Object::body(body, known, mistakes)
         .and_then(|body| body.field("items", expected, mistakes, list));
     let Some(items) = items else { return &[] };
     if !(1..=LINES_MAX).contains(&items.len()) {

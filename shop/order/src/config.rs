@@ -11,6 +11,7 @@ use crate::SERVICE;
 use crate::demo::DEMO_USERS;
 use crate::login::Limits;
 use crate::login::attempts::Limit;
+use crate::orders;
 use crate::token::Settings;
 
 /// Where it listens by default.
@@ -33,6 +34,8 @@ pub struct Config {
     pub(crate) attempts: Limits,
     /// How inventory is called.
     pub inventory: Policy,
+    /// How long placing and cancelling may take.
+    pub orders: orders::Settings,
 }
 
 impl Config {
@@ -77,7 +80,16 @@ impl Config {
         let peer = limit(("login_peer_failures", 50), ("login_peer_forget", 5 * second));
         let attempts = Limits { user, peer };
         let inventory = policy(&mut section.section("inventory"));
-        Self { host, demo_users, password_threads, token, attempts, inventory }
+        let range = Duration::from_millis(100)..=Duration::from_secs(60);
+        let mut limit = |key, default: u64, meaning| {
+            section.get_within(key, Duration::from_secs(default), &range, meaning)
+        };
+        let meaning = "longest time until an order is placed or refused";
+        let place_limit = limit("place_limit", 2, meaning);
+        let meaning = "longest time until an order is cancelled or that is refused";
+        let cancel_limit = limit("cancel_limit", 5, meaning);
+        let orders = orders::Settings { place_limit, cancel_limit };
+        Self { host, demo_users, password_threads, token, attempts, inventory, orders }
     }
 
     /// Where the service listens.

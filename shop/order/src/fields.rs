@@ -61,6 +61,17 @@ impl Mistakes {
         }
     }
 
+    /// These and others of the same body.
+    pub(crate) fn and(mut self, others: Self) -> Self {
+        self.malformed |= others.malformed;
+        for (position, errors) in others.found {
+            for it in errors {
+                self.note_at(position, it.field, it.message);
+            }
+        }
+        self
+    }
+
     pub(crate) fn into_errors(self) -> Vec<FieldError> {
         self.found.into_values().flatten().collect()
     }

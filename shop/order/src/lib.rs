@@ -1,4 +1,4 @@
-//! The shop's order service: signing in, and what a basket costs.
+//! The shop's order service: signing in, what a basket costs, and orders.
 //!
 //! `POST /login` gives a token for a name and a password; `GET /.well-known/jwks.json` is the key
 //! set with which the gateway verifies it; `GET /me` shows whom the gateway vouches for.
@@ -9,6 +9,9 @@
 //! [`basket`], [`quote`] and [`money`] are pure: what a basket may be, what it costs, how amounts
 //! are added. A basket is read by hand instead of by a derived decoder, so that one answer names
 //! every wrong field. The edge ([`api`]) decides which status a failure has.
+//!
+//! [`orders`] places, reads and cancels orders through transactions over the shop's services;
+//! [`machine`] is the life of an order; `GET /tcc/outcome/{xid}` tells participants what was decided.
 //!
 //! # Identity
 //! Tokens are Ed25519-signed JWTs; the key pair lives in the data folder, readable by its owner
@@ -25,21 +28,29 @@ pub mod demo;
 mod fields;
 pub mod inventory;
 mod login;
+pub mod machine;
 pub mod money;
+pub mod orders;
 pub mod quote;
 mod schema;
 mod store;
 mod token;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tradewind::host::{Host, HostError, blocking};
+use tradewind::message::{BrokerClient, Consumer, Subscription};
+use tradewind::service::axum::Router;
 use tradewind::service::{Shared, Stop};
+use tradewind::sql::Database;
+use tradewind::transaction::{PeerError, Peers, engine};
 
 use crate::api::App;
 use crate::inventory::InventoryClient;
 use crate::login::Login;
 use crate::login::password::{HashError, Hasher};
+use crate::orders::Orders;
 use crate::store::Store;
 use crate::token::Issuer;
 
@@ -48,6 +59,9 @@ pub use token::{KeyFileError, KeySet, PublicKey};
 
 /// The name under which the service registers.
 pub const SERVICE: &str = "order";
+
+/// How long it is remembered which messages were consumed: longer than any is redelivered.
+const CONSUMED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The file with the signing key, in the data folder.
 const KEY_FILE: &str = "order-jwt.pk8";
@@ -59,6 +73,9 @@ pub enum RunError {
     /// Start or registration failed.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// A service that is called has no usable name.
+    #[error("failed to set up the calls of other services")]
+    Peer(#[from] PeerError),
     /// There is no signing key.
     #[error("failed to load or make the signing key")]
     Key(#[from] KeyFileError),
@@ -76,14 +93,43 @@ pub enum RunError {
 /// When it cannot start; what had started is ended in order.
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host.clone(), shared, stop)?;
-    let store = Store::new(host.database(schema::SET, schema::MIGRATIONS).await?);
+    let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    let store = Store::new(database.clone());
     let login = login(&config, &host, store).await?;
     let inventory = InventoryClient::new(
         host.channel(InventoryClient::SERVICE, config.inventory.clone()).await?,
     );
     let issuer = Arc::clone(login.issuer());
+    let orders = orders(&config, &host, &database, inventory.clone())?;
     let app = Arc::new(App { login, issuer, inventory });
-    Ok(host.run(api::router(app)).await?)
+    Ok(host.run(api::router(app).merge(orders)).await?)
+}
+
+fn orders(
+    config: &Config,
+    host: &Host,
+    database: &Database,
+    inventory: InventoryClient,
+) -> Result<Router, RunError> {
+    let (tasks, clock) = (host.tasks(), &host.shared().clock);
+    let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());
+    // Nobody waits for the broker at the start: without it, orders fail and everything else works.
+    let broker = BrokerClient::new(peers.channel(BrokerClient::SERVICE)?);
+    let engine = orders::engine(database, clock, peers, engine::Settings::default(), tasks);
+    let secret = host.shared().keys.seal();
+    let consumer = Consumer::new(SERVICE, database.clone(), secret, Arc::clone(clock));
+    consumer.clean(CONSUMED_KEPT, tasks);
+    let subscription = Subscription {
+        subscriber: SERVICE.to_owned(),
+        topic: orders::api::SHIPPED_TOPIC.to_owned(),
+        service: SERVICE.to_owned(),
+        path: orders::api::SHIPPED_PATH.to_owned(),
+    };
+    Subscription::declare(broker, vec![subscription], tasks);
+    let clock = Arc::clone(clock);
+    let orders = Orders::new(database.clone(), engine, inventory, clock, config.orders);
+    orders.clean(tasks);
+    Ok(orders::api::router(orders, &consumer))
 }
 
 async fn login(config: &Config, host: &Host, store: Store) -> Result<Login, RunError> {

@@ -1,0 +1,173 @@
+//! Orders: placing, reading, cancelling, and hearing that they shipped.
+//!
+//! # Placing
+//! Three durable steps for the caller, and a fourth that nobody waits for:
+//!
+//! 1. one local transaction: the claim of the idempotency key (which fixes order id and xid), the
+//!    begin record of the transaction with its branches, the order in the state *placing*;
+//! 2. the Trys of inventory (`inventory.reserve`), points (`points.credit`) and broker (`message`:
+//!    the half message `order.placed`), all at once;
+//! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
+//! 4. the Confirms, repeated until each branch has answered.
+//!
+//! A definite failure is a durable abort: the order is *failed* and the key free again, in the same
+//! local transaction. When this process dies in between, a repeat of the request goes on with the
+//! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
+//! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
+//!
+//! # Cancelling
+//! A transaction over the order itself, inventory (`inventory.restock`), points (`points.revoke`)
+//! and warehouse (`warehouse.void`, which refuses when the order has shipped).
+
+pub mod api;
+pub mod audit;
+mod cancel;
+mod place;
+mod problems;
+mod rows;
+mod shipped;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tradewind::base::{Clock, Tasks, id_type};
+use tradewind::idempotency::{self, Terms};
+use tradewind::service::answer::chain;
+use tradewind::sql::{self, Database, Transaction, TransactionError};
+use tradewind::transaction::{BranchError, Engine, LogError, Peers, Setup, engine};
+
+use crate::machine::Step;
+
+pub use view::{Event, Line, OrderView, Page, Summary, Trail};
+
+id_type! {
+    /// An order.
+    OrderId, "ord"
+}
+
+/// The bounds of placing and cancelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The longest time to ask for prices and reservations.
+    pub place_limit: Duration,
+    /// The longest time to ask whether an order can be cancelled.
+    pub cancel_limit: Duration,
+}
+
+/// What the handlers work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders<I> {
+    database: Database,
+    engine: Engine,
+    inventory: I,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    lease: Duration,
+}
+
+/// What an order's own branch needs to be undone.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Own {
+    order_id: OrderId,
+}
+
+/// Why a local transaction was rolled back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    #[error("the database failed")]
+    Sql(#[from] sql::Error),
+    #[error("the idempotency key cannot be used")]
+    Key(#[from] idempotency::StoreError),
+    #[error("the transaction log did not take the step")]
+    Log(#[from] LogError),
+    #[error("order {0} cannot take this step")]
+    Moved(OrderId),
+    #[error("a row of order {order} cannot be read: {what}")]
+    Row { order: String, what: &'static str },
+    #[error("the key is free, and there is no price yet")]
+    Unpriced,
+    #[error("an answer cannot be written")]
+    Answer(#[from] serde_json::Error),
+}
+
+type Failed = TransactionError<WorkError>;
+
+const PLACE: &str = "order.place";
+const CANCEL: &str = "order.cancel";
+
+/// How long the pauses between two cleanings of idempotency keys are.
+const CLEAN_EVERY: Duration = Duration::from_secs(600);
+/// How many keys one transaction cleans.
+const CLEAN_BATCH: u32 = 500;
+
+/// The engine of the order service: its log lies in `database`.
+pub(crate) fn engine(
+    database: &Database,
+    clock: &Arc<dyn Clock>,
+    peers: Peers,
+    settings: engine::Settings,
+    tasks: &Tasks,
+) -> Engine {
+    let setup = Setup::new(database.clone(), Arc::clone(clock), peers).settings(settings);
+    let undo = |name: &'static str, step: Step, setup: Setup| {
+        let clock = Arc::clone(clock);
+        setup.on_abort(name, move |tx, xid, own| {
+            let failed = |it: WorkError| BranchError::Failed(Box::new(it));
+            let own: Own =
+                serde_json::from_value(own.clone()).map_err(|it| failed(WorkError::Answer(it)))?;
+            rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)
+        })
+    };
+    undo(CANCEL, Step::CancelUndone, undo(PLACE, Step::Fail, setup)).start(tasks)
+}
+
+impl<I> Orders<I> {
+    pub(crate) fn new(
+        database: Database,
+        engine: Engine,
+        inventory: I,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        // A claim outlives the transaction it is for, and not by much: after a crash a repeat need
+        // not wait long.
+        let lease = settings.place_limit.saturating_mul(2).saturating_add(Duration::from_secs(2));
+        Self { database, engine, inventory, clock, settings, lease }
+    }
+
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { lease: self.lease, ..Terms::default() }
+    }
+
+    /// Forgets idempotency keys whose time is over, in the background.
+    pub(crate) fn clean(&self, tasks: &Tasks) {
+        let (database, terms) = (self.database.clone(), self.terms());
+        tasks.spawn("clean idempotency keys", move |cancel| async move {
+            loop {
+                let work = move |tx: &mut Transaction<'_>| {
+                    let now = idempotency::store::now(tx)?;
+                    let cleaned = idempotency::store::clean(tx, now, &terms, CLEAN_BATCH)?;
+                    Ok::<_, WorkError>(cleaned)
+                };
+                match database.transaction("clean keys", work).await {
+                    Ok(count) if u32::try_from(count) == Ok(CLEAN_BATCH) => continue,
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(error = chain(&error), "cannot clean keys"),
+                }
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(CLEAN_EVERY) => {}
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! The HTTP face of orders.
+//!
+//! | request | answers |
+//! |---|---|
+//! | `POST /orders` with `Idempotency-Key` | 201 placed, also for a repeat; 202 not known yet; 409 out of stock, or the key in flight; 422 another body with the key; 503 a service is away |
+//! | `GET /orders` | 200 the user's own, newest first |
+//! | `GET /orders/{id}` | 200; 404 also for others' |
+//! | `GET /orders/{id}/trail` | 200 events, transactions, message |
+//! | `POST /orders/{id}/cancel` | 200 cancelled, also for a repeat; 202 not known yet; 409 shipped |
+//! | `POST /messages/order-shipped` | for the broker |
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tradewind::base::Problem;
+use tradewind::base::id::Xid;
+use tradewind::idempotency::{KEY_HEADER, Key, REPLAYED_HEADER, StoredAnswer};
+use tradewind::message::Consumer;
+use tradewind::service::axum::Router;
+use tradewind::service::axum::body::Body;
+use tradewind::service::axum::extract::State;
+use tradewind::service::axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use tradewind::service::axum::response::{IntoResponse as _, Response};
+use tradewind::service::axum::routing::{get, post};
+use tradewind::service::{Answer, Failure, Json, Path, Query, User};
+use tradewind::sql::Transaction;
+
+use super::cancel::Cancelled;
+use super::place::Placed;
+use super::problems::{self, database};
+use super::rows::{self, Filter};
+use super::view::{OrderView, Page, Trail};
+use super::{OrderId, Orders, WorkError, shipped};
+use crate::inventory::Inventory;
+
+pub use super::place::{ADDRESS_CHARS_MAX, PLACED_TOPIC};
+
+/// The topic that the order service subscribes to.
+pub const SHIPPED_TOPIC: &str = "order.shipped";
+/// Where it takes the deliveries.
+pub const SHIPPED_PATH: &str = "/messages/order-shipped";
+/// The most orders a page has.
+pub const PAGE_SIZE_MAX: u32 = 100;
+/// The size of a page when none is asked for.
+pub const PAGE_SIZE: u32 = 20;
+
+pub(crate) fn router<I>(orders: Orders<I>, consumer: &Consumer) -> Router
+where
+    I: Inventory + Clone + Send + Sync + 'static,
+{
+    let clock = Arc::clone(&orders.clock);
+    let outcome = orders.engine().mount();
+    let shipped = consumer
+        .handler(move |tx: &mut Transaction<'_>, event| shipped::take(tx, event, clock.now()));
+    Router::new()
+        .route("/orders", post(place::<I>).get(list::<I>))
+        .route("/orders/{id}", get(find::<I>))
+        .route("/orders/{id}/trail", get(trail::<I>))
+        .route("/orders/{id}/cancel", post(cancel::<I>))
+        .route(SHIPPED_PATH, shipped)
+        .with_state(orders)
+        .merge(outcome)
+}
+
+async fn place<I>(
+    State(orders): State<Orders<I>>,
+    User(user): User,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Result<Response, Failure>
+where
+    I: Inventory + Clone + Send + Sync + 'static,
+{
+    let key = key(&headers)?;
+    match Box::pin(orders.place(&user, key, &body)).await? {
+        Placed::Now(it) => Ok(stored(&it)),
+        Placed::Before(it) => {
+            let mut response = stored(&it);
+            response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
+            Ok(response)
+        }
+        Placed::Unknown(id) => Ok(unknown(id)),
+    }
+}
+
+async fn cancel<I>(
+    State(orders): State<Orders<I>>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Result<Response, Failure>
+where
+    I: Inventory + Clone + Send + Sync + 'static,
+{
+    match Box::pin(orders.cancel(&user, order_id(&id)?)).await? {
+        Cancelled::Done(view) => Ok(Json(*view).into_response()),
+        Cancelled::Unknown(id) => Ok(unknown(id)),
+    }
+}
+
+async fn find<I: Clone + Send + Sync + 'static>(
+    State(orders): State<Orders<I>>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Answer<OrderView> {
+    orders.view(&user, order_id(&id)?).await.map(Json)
+}
+
+async fn trail<I: Clone + Send + Sync + 'static>(
+    State(orders): State<Orders<I>>,
+    User(user): User,
+    Path(id): Path<String>,
+) -> Answer<Trail> {
+    let (id, this) = (order_id(&id)?.to_string(), orders.clone());
+    let work = move |tx: &mut Transaction<'_>| {
+        let found = rows::header(tx, &id)?.filter(|it| it.user_id == user.id);
+        found.map(|it| this.follow(tx, it)).transpose()
+    };
+    let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
+    found.map(Json).ok_or_else(problems::unknown_order)
+}
+
+/// As text, so that every wrong value of a query is named at once.
+#[derive(Debug, Default, Deserialize)]
+struct ListQuery {
+    before: Option<String>,
+    size: Option<String>,
+    xid: Option<String>,
+    message_id: Option<String>,
+}
+
+async fn list<I: Clone + Send + Sync + 'static>(
+    State(orders): State<Orders<I>>,
+    User(user): User,
+    Query(query): Query<ListQuery>,
+) -> Answer<Page> {
+    let (size, mut filter) = (query.size()?, query.filter()?);
+    filter.user_id = user.id;
+    // One more than is shown tells whether there are older ones.
+    filter.size = size + 1;
+    let work = move |tx: &mut Transaction<'_>| rows::list(tx, &filter);
+    let mut found = orders.database.read("orders", work).await.map_err(|it| database(&it))?;
+    let shown = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = shown < found.len();
+    found.truncate(shown);
+    let next = found.last().filter(|_| more).map(|it| it.id.clone());
+    Ok(Json(Page { items: found.into_iter().map(Into::into).collect(), next }))
+}
+
+impl ListQuery {
+    fn size(&self) -> Result<u32, Failure> {
+        let Some(text) = &self.size else { return Ok(PAGE_SIZE) };
+        let number = text.parse::<u32>().ok().filter(|it| (1..=PAGE_SIZE_MAX).contains(it));
+        let message = format!("must be a whole number from 1 to {PAGE_SIZE_MAX}");
+        number.ok_or_else(|| bad_query("size", message).into())
+    }
+
+    fn filter(self) -> Result<Filter, Failure> {
+        let wrong = |name: &str| Failure::from(bad_query(name, "is not such an id".to_owned()));
+        let before = self.before.unwrap_or_default();
+        if !before.is_empty() && before.parse::<OrderId>().is_err() {
+            return Err(wrong("before"));
+        }
+        let xid = self.xid.unwrap_or_default();
+        if !xid.is_empty() && xid.parse::<Xid>().is_err() {
+            return Err(wrong("xid"));
+        }
+        let message_id = self.message_id.unwrap_or_default();
+        if !message_id.is_empty() && message_id.parse::<tradewind::message::MessageId>().is_err() {
+            return Err(wrong("message_id"));
+        }
+        Ok(Filter { before, xid, message_id, ..Filter::default() })
+    }
+}
+
+fn bad_query(name: &str, message: String) -> Problem {
+    let detail = "the query asks for something that cannot be listed; see errors";
+    Problem::new(StatusCode::BAD_REQUEST, "order.bad-query", detail)
+        .field(format!("query:{name}"), message)
+}
+
+impl<I: Clone + Send + Sync + 'static> Orders<I> {
+    /// An order of this user.
+    pub(super) async fn view(
+        &self,
+        user: &tradewind::base::identity::User,
+        id: OrderId,
+    ) -> Result<OrderView, Failure> {
+        let (id, user) = (id.to_string(), user.id.clone());
+        let work = move |tx: &mut Transaction<'_>| {
+            let found = rows::header(tx, &id)?.filter(|it| it.user_id == user);
+            Ok::<_, WorkError>(found.map(|it| OrderView::read(tx, it)).transpose()?)
+        };
+        let found = self.database.read("order", work).await.map_err(|it| database(&it))?;
+        found.ok_or_else(problems::unknown_order)
+    }
+
+    fn follow(&self, tx: &mut Transaction<'_>, it: rows::Header) -> Result<Trail, WorkError> {
+        let mut phase = |xid: &str| -> Result<Option<String>, WorkError> {
+            let Ok(xid) = xid.parse::<Xid>() else { return Ok(None) };
+            let found = self.engine.find(tx, xid)?;
+            Ok(found.map(|it| format!("{:?}", it.phase).to_ascii_lowercase()))
+        };
+        let placing = phase(&it.xid)?;
+        let cancelling = it.cancel_xid.as_deref().map(&mut phase).transpose()?.flatten();
+        let events = rows::events(tx, &it.id)?;
+        Ok(Trail {
+            order_id: it.id,
+            xid: it.xid,
+            phase: placing,
+            message_id: it.message_id,
+            cancel_xid: it.cancel_xid,
+            cancel_phase: cancelling,
+            events,
+        })
+    }
+}
+
+/// An id that is none is an order that nobody has.
+fn order_id(text: &str) -> Result<OrderId, Failure> {
+    text.parse().map_err(|_| problems::unknown_order())
+}
+
+fn key(headers: &HeaderMap) -> Result<Key, Failure> {
+    let wrong = |code: &str, message: String| {
+        let detail = "send a key that is new for each intent and the same for each repeat of it";
+        Failure::from(
+            Problem::new(StatusCode::BAD_REQUEST, code, detail)
+                .field(format!("header:{KEY_HEADER}"), message),
+        )
+    };
+    let mut values = headers.get_all(KEY_HEADER).iter();
+    let Some(value) = values.next() else {
+        return Err(wrong("idempotency.key-required", "is missing".to_owned()));
+    };
+    if values.next().is_some() {
+        return Err(wrong("idempotency.key", "must come once".to_owned()));
+    }
+    let text = value.to_str().unwrap_or("\u{fffd}");
+    Key::parse(text).map_err(|error| wrong("idempotency.key", error.to_string()))
+}
+
+fn stored(it: &StoredAnswer) -> Response {
+    let mut response = Response::new(Body::from(it.body().to_vec()));
+    *response.status_mut() = it.status();
+    *response.headers_mut() = it.headers();
+    response
+}
+
+/// The outcome is not known: where to look, never a guess.
+fn unknown(id: OrderId) -> Response {
+    let location = format!("/orders/{id}");
+    let body = json!({
+        "order_id": id,
+        "state": "unknown",
+        "detail": format!("the outcome is not known yet; GET {location} tells"),
+    });
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    if let Ok(value) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, value);
+    }
+    response
+}

@@ -1,0 +1,82 @@
+//! What the caller is told when there is no order, or no cancellation.
+
+use tradewind::base::Problem;
+use tradewind::service::Failure;
+use tradewind::service::answer::chain;
+use tradewind::service::axum::http::StatusCode;
+use tradewind::sql::TransactionError;
+use tradewind::transaction::Tried;
+
+use super::{Failed, OrderId};
+
+/// A failed first phase, told to the caller: a refusal of the business is 409 in the words of the
+/// service that refused, everything else is 503 and names the service.
+pub(super) fn of_tried(what: &str, tried: Tried) -> Problem {
+    match tried {
+        Tried::Refused { problem, .. } if !problem.code.starts_with("tcc.") => {
+            let mut problem = *problem;
+            problem.status = StatusCode::CONFLICT;
+            problem
+        }
+        Tried::Refused { service, problem, .. } | Tried::Unavailable { service, problem, .. } => {
+            tracing::warn!(service, code = problem.code, detail = problem.detail, "no reservation");
+            unavailable(what, &service)
+        }
+        // Not called for what succeeded.
+        Tried::Reserved => Problem::internal(),
+    }
+}
+
+pub(super) fn unavailable(what: &str, service: &str) -> Problem {
+    let detail = format!("{service} did not answer in time; nothing was {what}; try again");
+    Problem::unavailable("order.unavailable", detail)
+        .field(format!("service:{service}"), "is not available")
+        .retry_after(1)
+}
+
+pub(super) fn too_late(what: &str) -> Problem {
+    let detail = format!("the time for a decision ran out; nothing was {what}; try again");
+    Problem::unavailable("order.too-late", detail).retry_after(1)
+}
+
+pub(super) fn unknown_order() -> Failure {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "order.unknown",
+        "there is no such order of yours; GET /orders lists them",
+    )
+    .title("Unknown order")
+    .into()
+}
+
+pub(super) fn state(code: &str, detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, code, detail)
+}
+
+pub(super) fn shipped(id: OrderId) -> Problem {
+    state("order.shipped", format!("order {id} has shipped and cannot be cancelled any more"))
+}
+
+pub(super) fn in_flight() -> Failure {
+    let detail = "another request with this key is at work; repeat this one to get its answer";
+    state("idempotency.in-flight", detail.to_owned()).retry_after(1).into()
+}
+
+pub(super) fn mismatch() -> Failure {
+    let detail = "this key was used for another request; use a new key for a new intent";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency.mismatch", detail)
+        .field("header:idempotency-key", "was used with another content")
+        .into()
+}
+
+/// A local transaction that did not happen, or of which nothing was told yet.
+pub(super) fn database(error: &Failed) -> Failure {
+    match error {
+        TransactionError::Refused(_) => Failure::internal(error),
+        _ => {
+            tracing::error!(error = chain(error), "a local transaction failed");
+            let detail = "orders cannot be read or written for now; repeat with the same key";
+            Problem::unavailable("order.database-unavailable", detail).into()
+        }
+    }
+}

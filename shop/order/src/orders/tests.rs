@@ -1,0 +1,4 @@
+mod cancelling;
+mod crashes;
+mod placing;
+mod support;

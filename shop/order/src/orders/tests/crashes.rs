@@ -1,0 +1,68 @@
+use std::time::Duration;
+
+use super::support::*;
+
+/// The order service dies while the Trys are on their way; the xid of what it began.
+async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
+    shop.feels("message", Some(Mood::Hangs));
+    let body = basket(&[(1, 2)]);
+    tokio::select! {
+        reply = shop.place("key-1", &body) => panic!("{reply:?}"),
+        () = until(async || !shop.seen("message", "try").is_empty()) => {}
+    }
+    shop.restart(settings(limit), Some(lease)).await;
+    shop.feels("message", None);
+    shop.seen("message", "try")[0].body["xid"].as_str().unwrap().to_owned()
+}
+
+/// JOIN-2: a repeat goes on with the same order and the same xid.
+#[tokio::test]
+async fn a_repeat_after_a_crash_resumes_the_same_transaction() {
+    let lease = Duration::from_millis(200);
+    let mut shop = shop(settings(20_000), Some(lease)).await;
+    let xid = died_trying(&mut shop, 20_000, lease).await;
+    let body = basket(&[(1, 2)]);
+    let mut reply = shop.place("key-1", &body).await;
+    while reply.status == 409 {
+        assert_eq!(reply.problem().0, "idempotency.in-flight");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reply = shop.place("key-1", &body).await;
+    }
+    assert_eq!((reply.status, reply.json()["xid"].as_str()), (201, Some(xid.as_str())));
+    assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
+    until(async || shop.seen("points.credit", "confirm").len() == 1).await;
+    assert_eq!(shop.violations().await, []);
+}
+
+/// Another xid begins only after the first is aborted for good.
+#[tokio::test]
+async fn a_repeat_after_the_deadline_begins_another_once_the_first_is_aborted() {
+    let lease = Duration::from_millis(200);
+    let mut shop = shop(settings(300), Some(lease)).await;
+    let xid = died_trying(&mut shop, 2000, lease).await;
+    let body = basket(&[(1, 2)]);
+    let mut reply = shop.place("key-1", &body).await;
+    while reply.status == 409 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        reply = shop.place("key-1", &body).await;
+    }
+    assert_eq!(reply.status, 201, "{reply:?}");
+    assert_ne!(reply.json()["xid"].as_str(), Some(xid.as_str()));
+    let states = [("failed".to_owned(), 1), ("placed".to_owned(), 1)];
+    assert_eq!(shop.states().await, states.into());
+    let cancelled = |it: &Seen| it.body["xid"] == xid.as_str();
+    until(async || shop.seen("inventory.reserve", "cancel").iter().any(cancelled)).await;
+    assert_eq!(shop.violations().await, []);
+}
+
+/// Nobody repeats: the deadline ends it, also in another process.
+#[tokio::test]
+async fn what_nobody_repeats_is_aborted_at_its_deadline() {
+    let mut shop = shop(settings(300), None).await;
+    let xid = died_trying(&mut shop, 300, Duration::from_secs(60)).await;
+    until(async || shop.states().await.contains_key("failed")).await;
+    let cancelled = |it: &Seen| it.body["xid"] == xid.as_str();
+    until(async || shop.seen("points.credit", "cancel").iter().any(cancelled)).await;
+    assert_eq!(shop.seen("points.credit", "confirm").len(), 0);
+    assert_eq!(shop.violations().await, []);
+}
