@@ -20,7 +20,7 @@ use tradewind::sql::{Error, Transaction, params};
 use tradewind::transaction::{BranchError, Call, Participant};
 
 /// The most points one order earns.
-pub const POINTS_MAX: i64 = 1_000_000_000;
+pub const POINTS_MAX: i64 = 1_000_000_000_000;
 /// The longest id of a user or an order, in characters.
 pub const ID_LEN_MAX: usize = 64;
 
