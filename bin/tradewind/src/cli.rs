@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Up,
     /// The service registry: Eureka REST and the native change stream.
     Registry,
+    /// The TCC coordinator, for initiators without a database and in other languages.
+    Coordinator,
+    /// The reliable-message server.
+    Broker,
     /// The API gateway.
     Gateway,
     /// One service of the shop.
@@ -60,4 +64,8 @@ pub(crate) enum ShopService {
     Order,
     /// Catalogue and stock.
     Inventory,
+    /// Points accounts of buyers.
+    Points,
+    /// Outbound orders and shipping.
+    Warehouse,
 }

@@ -22,12 +22,20 @@ pub(crate) struct Config {
     pub(crate) telemetry: TelemetryConfig,
     /// The registry.
     pub(crate) registry: tradewind_registry::Config,
+    /// The TCC coordinator.
+    pub(crate) coordinator: tradewind_coordinator::Config,
+    /// The reliable-message server.
+    pub(crate) broker: tradewind_broker::Config,
     /// The gateway.
     pub(crate) gateway: tradewind_gateway::Config,
     /// The order service.
     pub(crate) order: tradewind_order::Config,
     /// The inventory service.
     pub(crate) inventory: tradewind_inventory::Config,
+    /// The points service.
+    pub(crate) points: tradewind_points::Config,
+    /// The warehouse service.
+    pub(crate) warehouse: tradewind_warehouse::Config,
     /// `tradewind up`.
     pub(crate) up: Up,
 }
@@ -37,6 +45,8 @@ pub(crate) struct Config {
 pub(crate) struct Up {
     /// Where the second inventory process listens.
     pub(crate) inventory_second: SocketAddr,
+    /// Where the second warehouse process listens.
+    pub(crate) warehouse_second: SocketAddr,
 }
 
 impl Config {
@@ -50,9 +60,13 @@ impl Config {
             shared: SharedConfig::read(&mut reader),
             telemetry: TelemetryConfig::read(&mut reader),
             registry: tradewind_registry::Config::read(&mut reader),
+            coordinator: tradewind_coordinator::Config::read(&mut reader),
+            broker: tradewind_broker::Config::read(&mut reader),
             gateway: gateway(&mut reader),
             order: tradewind_order::Config::read(&mut reader),
             inventory: tradewind_inventory::Config::read(&mut reader),
+            points: tradewind_points::Config::read(&mut reader),
+            warehouse: tradewind_warehouse::Config::read(&mut reader),
             up: Up::read(&mut reader),
         };
         let described = reader.finish()?;
@@ -66,6 +80,7 @@ fn gateway(reader: &mut Reader) -> tradewind_gateway::Config {
     config.seed_routes = vec![
         RouteRow::service("order", "/order/**", "order"),
         RouteRow::service("inventory", "/inventory/**", "inventory"),
+        RouteRow::service("points", "/points/**", "points"),
     ];
     config
 }
@@ -73,9 +88,19 @@ fn gateway(reader: &mut Reader) -> tradewind_gateway::Config {
 impl Up {
     fn read(reader: &mut Reader) -> Self {
         let mut section = reader.section("up");
-        let default = SocketAddr::from((Ipv4Addr::LOCALHOST, 9012));
-        let meaning = "where the second inventory process of `tradewind up` listens";
-        Self { inventory_second: section.get("inventory_second", default, meaning) }
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        Self {
+            inventory_second: section.get(
+                "inventory_second",
+                local(9012),
+                "where the second inventory process of `tradewind up` listens",
+            ),
+            warehouse_second: section.get(
+                "warehouse_second",
+                local(9014),
+                "where the second warehouse process of `tradewind up` listens",
+            ),
+        }
     }
 }
 

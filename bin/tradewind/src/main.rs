@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         }
         Command::Up => up::run(&cli, config),
         Command::Registry => server::run(&cli, config, server::Kind::Registry),
+        Command::Coordinator => server::run(&cli, config, server::Kind::Coordinator),
+        Command::Broker => server::run(&cli, config, server::Kind::Broker),
         Command::Gateway => server::run(&cli, config, server::Kind::Gateway),
         Command::Shop { service } => server::run(&cli, config, service.into()),
     };

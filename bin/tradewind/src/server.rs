@@ -17,12 +17,20 @@ const BLOCKED_LIMIT: Duration = Duration::from_millis(200);
 pub(crate) enum Kind {
     /// The service registry.
     Registry,
+    /// The TCC coordinator.
+    Coordinator,
+    /// The reliable-message server.
+    Broker,
     /// The API gateway.
     Gateway,
     /// The shop's order service.
     Order,
     /// The shop's inventory service.
     Inventory,
+    /// The shop's points service.
+    Points,
+    /// The shop's warehouse service.
+    Warehouse,
 }
 
 impl From<ShopService> for Kind {
@@ -30,6 +38,8 @@ impl From<ShopService> for Kind {
         match service {
             ShopService::Order => Self::Order,
             ShopService::Inventory => Self::Inventory,
+            ShopService::Points => Self::Points,
+            ShopService::Warehouse => Self::Warehouse,
         }
     }
 }
@@ -51,9 +61,15 @@ pub(crate) fn run(cli: &Cli, config: Config, kind: Kind) -> anyhow::Result<()> {
         let shared = Shared::open(config.shared).context("cannot prepare the data folder")?;
         match kind {
             Kind::Registry => tradewind_registry::run(config.registry, shared, stop).await?,
+            Kind::Coordinator => {
+                tradewind_coordinator::run(config.coordinator, shared, stop).await?;
+            }
+            Kind::Broker => tradewind_broker::run(config.broker, shared, stop).await?,
             Kind::Gateway => tradewind_gateway::run(config.gateway, shared, stop).await?,
             Kind::Order => tradewind_order::run(config.order, shared, stop).await?,
             Kind::Inventory => tradewind_inventory::run(config.inventory, shared, stop).await?,
+            Kind::Points => tradewind_points::run(config.points, shared, stop).await?,
+            Kind::Warehouse => tradewind_warehouse::run(config.warehouse, shared, stop).await?,
         }
         Ok(())
     });

@@ -100,7 +100,6 @@ pub use tradewind_message as message;
 pub use tradewind_service as service;
 pub use tradewind_service::axum;
 pub use tradewind_sql as sql;
-pub use tradewind_transaction as transaction;
 
 pub use crate::call::client;
 
@@ -110,4 +109,11 @@ pub mod call {
     // Shadows the one of the same name above: its expansions start at `::tradewind::call`, so that
     // users need this crate alone.
     pub use tradewind_call::__facade::client;
+}
+
+/// TCC over several services: begin, take part, fence.
+pub mod transaction {
+    pub use tradewind_transaction::*;
+    // As with `call::client`: its expansions start at `::tradewind::transaction`.
+    pub use tradewind_transaction::__facade::participant;
 }

@@ -31,12 +31,18 @@ pub struct Ports {
     pub order: u16,
     /// The two inventory processes.
     pub inventory: [u16; 2],
+    /// The broker.
+    pub broker: u16,
+    /// The points service.
+    pub points: u16,
+    /// The two warehouse processes.
+    pub warehouse: [u16; 2],
     /// One that nobody listens on, for what a test starts itself.
     pub spare: u16,
 }
 
 impl Ports {
-    /// Seven ports that were free a moment ago.
+    /// Ports that were free a moment ago.
     ///
     /// # Panics
     /// When the machine has none.
@@ -44,7 +50,7 @@ impl Ports {
     pub fn free() -> Self {
         // All are held until all are known, so that none is named twice.
         let held: Vec<_> =
-            (0..7).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+            (0..11).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let mut ports = held.iter().map(|it| it.local_addr().expect("a bound port").port());
         let mut next = || ports.next().expect("as many ports as asked for");
         Self {
@@ -53,6 +59,9 @@ impl Ports {
             admin: next(),
             order: next(),
             inventory: [next(), next()],
+            broker: next(),
+            points: next(),
+            warehouse: [next(), next()],
             spare: next(),
         }
     }
@@ -303,6 +312,10 @@ fn command(folder: &Path, ports: Ports, settings: &Settings) -> Command {
     set("order.bind", &local(ports.order));
     set("inventory.bind", &local(ports.inventory[0]));
     set("up.inventory_second", &local(ports.inventory[1]));
+    set("broker.bind", &local(ports.broker));
+    set("points.bind", &local(ports.points));
+    set("warehouse.bind", &local(ports.warehouse[0]));
+    set("up.warehouse_second", &local(ports.warehouse[1]));
     for (key, value) in settings {
         set(key, value);
     }

@@ -19,6 +19,16 @@ impl Process {
     pub fn kill(&self) {
         signal(self.pid, Signal::KILL);
     }
+
+    /// Stops it where it stands, as a long pause would.
+    pub fn freeze(&self) {
+        signal(self.pid, Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(self.pid, Signal::CONT);
+    }
 }
 
 /// Sends a signal to a process that this test started.

@@ -49,7 +49,7 @@ async fn ctrl_c_leaves_nothing_behind_and_the_same_data_goes_on() {
     let token = estate.token().await;
     let before = estate.gateway().get("/inventory/products?size=100").await.unwrap().json();
     let children = estate.processes();
-    assert_eq!(children.len(), 5, "{children:?}");
+    assert_eq!(children.len(), 9, "{children:?}");
 
     let (code, took) = estate.interrupt().await;
     assert_eq!(code, Some(0), "{}", estate.logs());

@@ -85,29 +85,24 @@ impl Plan {
             stage,
         };
         let port = |key, address| Port { key, address };
-        let second = config.up.inventory_second;
-        let second_bind = format!("inventory.bind={second}");
+        let one = |name, words: &[&str], key, address, stage| {
+            child(name, words, vec![port(key, address)], stage)
+        };
+        let up = &config.up;
+        let inventory_second = format!("inventory.bind={}", up.inventory_second);
+        let warehouse_second = format!("warehouse.bind={}", up.warehouse_second);
+        let (inventory, warehouse) = (["shop", "inventory"], ["shop", "warehouse"]);
         let children = vec![
-            child(
-                "registry",
-                &["registry"],
-                vec![port("registry.bind", config.registry.edge.bind)],
-                0,
-            ),
-            child(
-                "inventory-a",
-                &["shop", "inventory"],
-                vec![port("inventory.bind", config.inventory.bind())],
-                1,
-            ),
-            child(
-                "inventory-b",
-                &["shop", "inventory"],
-                vec![port("up.inventory_second", second)],
-                1,
-            )
-            .with(&["--set", &second_bind]),
-            child("order", &["shop", "order"], vec![port("order.bind", config.order.bind())], 1),
+            one("registry", &["registry"], "registry.bind", config.registry.edge.bind, 0),
+            one("broker", &["broker"], "broker.bind", config.broker.host.edge.bind, 1),
+            one("inventory-a", &inventory, "inventory.bind", config.inventory.bind(), 1),
+            one("inventory-b", &inventory, "up.inventory_second", up.inventory_second, 1)
+                .with(&["--set", &inventory_second]),
+            one("points", &["shop", "points"], "points.bind", config.points.bind(), 1),
+            one("warehouse-a", &warehouse, "warehouse.bind", config.warehouse.bind(), 1),
+            one("warehouse-b", &warehouse, "up.warehouse_second", up.warehouse_second, 1)
+                .with(&["--set", &warehouse_second]),
+            one("order", &["shop", "order"], "order.bind", config.order.bind(), 1),
             child(
                 "gateway",
                 &["gateway"],
