@@ -13,6 +13,7 @@
 //! A definite failure is a durable abort: the order is *failed* and the key free again, in the same
 //! local transaction. When this process dies in between, a repeat of the request goes on with the
 //! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
+//! The same holds when the client goes away, which ends the work on its request.
 //! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
 //!
 //! # Cancelling

@@ -139,7 +139,7 @@ async fn all(shop: &Shop) {
     assert_eq!(shop.violations().await, []);
 }
 
-/// R0.2: stock is frozen, then sold or released, once; a cancelled order gives it back, once.
+/// R5.1: stock is frozen, then sold or released, once; a cancelled order gives it back, once.
 #[tokio::test]
 async fn the_branches_keep_stock_right() {
     all(&shop(LockKind::None).await).await;
@@ -168,7 +168,7 @@ async fn the_branches_keep_stock_right_on_mysql() {
     }
 }
 
-/// LOCK-1: a write whose token was overtaken changes nothing and is no refusal.
+/// R7.4, LOCK-1: a write whose token was overtaken changes nothing and is no refusal.
 #[tokio::test]
 async fn an_overtaken_token_writes_nothing() {
     let shop = shop(LockKind::Sql).await;
@@ -208,4 +208,37 @@ async fn the_audit_finds_what_is_wrong() {
     shop.write("UPDATE reservation SET state = 'released'").await;
     let all = found(&shop.violations().await);
     assert!(all.contains(&"STOCK-4") && all.contains(&"STOCK-3"), "{all:?}");
+}
+
+/// R7.5: without any lock, many orders at once never take more than there is.
+#[tokio::test]
+async fn many_orders_at_once_never_oversell() {
+    let shop = shop(LockKind::None).await;
+    shop.write("UPDATE stock SET on_hand = 7 WHERE product_id = 1").await;
+    shop.write(
+        "INSERT INTO stock_flow (product_id, kind, on_hand_change, frozen_change, on_hand_after, \
+         frozen_after, reference, at_ms) SELECT 1, 'initial', 7 - SUM(on_hand_change), 0, 7, 0, \
+         'test', 0 FROM stock_flow WHERE product_id = 1",
+    )
+    .await;
+    let mut taken = 0;
+    for batch in 0..4_u8 {
+        let order = |it: u8| {
+            let number = batch * 4 + it + 1;
+            let shop = &shop;
+            async move { shop.reserve(number, "ord_1", &[(1, 1)]).await.status }
+        };
+        let (a, b, c, d) = tokio::join!(order(0), order(1), order(2), order(3));
+        taken += [a, b, c, d].iter().filter(|it| **it == 200).count();
+    }
+    assert_eq!((taken, shop.stock(1).await), (7, (7, 7)));
+    assert_eq!(shop.violations().await, []);
+}
+
+#[test]
+fn a_lock_is_none_or_sql() {
+    for kind in [LockKind::None, LockKind::Sql] {
+        assert_eq!(LockKind::parse(&kind.show()), Ok(kind));
+    }
+    assert!(LockKind::parse("redis").unwrap_err().contains("redis"));
 }

@@ -8,7 +8,7 @@ async fn placed(shop: &Shop, key: &str) -> String {
     reply.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// R0.3: an order that has not shipped is cancelled everywhere, once.
+/// R5.1: an order that has not shipped is cancelled everywhere, once.
 pub(super) async fn an_order_is_cancelled(shop: &Shop) {
     let id = placed(shop, "cancel-1").await;
     assert_eq!(shop.cancel("usr_2", &id).await.status, 404);

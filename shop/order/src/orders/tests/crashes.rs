@@ -66,3 +66,23 @@ async fn what_nobody_repeats_is_aborted_at_its_deadline() {
     assert_eq!(shop.seen("points.credit", "confirm").len(), 0);
     assert_eq!(shop.violations().await, []);
 }
+
+/// TX-1: what was decided is carried out by whoever comes next.
+#[tokio::test]
+async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
+    let mut shop = shop(settings(2000), None).await;
+    shop.feels("inventory.reserve", Some(Mood::Leaves));
+    let body = basket(&[(1, 2)]);
+    let reply = shop.place("key-1", &body).await;
+    assert_eq!(reply.status, 201, "placed is placed, whoever is away now: {reply:?}");
+    until(async || !shop.seen("inventory.reserve", "confirm").is_empty()).await;
+    shop.restart(settings(2000), None).await;
+    shop.feels("inventory.reserve", None);
+    let order = reply.json();
+    let path = format!("/orders/{}/trail", order["id"].as_str().unwrap());
+    until(async || shop.get(ALICE, &path).await.json()["phase"] == "committed").await;
+    assert!(shop.seen("inventory.reserve", "cancel").is_empty());
+    let again = shop.place("key-1", &body).await;
+    assert_eq!((again.status, again.json()), (201, order));
+    assert_eq!(shop.violations().await, []);
+}

@@ -59,7 +59,7 @@ async fn an_order_is_placed_once_and_found_again() {
     an_order_is_placed(&shop(settings(2000), None).await).await;
 }
 
-/// R0.1: points stopped: within the limit a clear error, all as before, and the same key works
+/// R5.1: points stopped: within the limit a clear error, all as before, and the same key works
 /// once they are back.
 #[tokio::test]
 async fn an_order_fails_cleanly_while_points_are_away() {

@@ -31,6 +31,8 @@ pub(super) enum Mood {
     Refuses(&'static str),
     Away,
     Hangs,
+    /// Reserves, and is not there for the second phase.
+    Leaves,
 }
 
 /// A branch call that came.
@@ -77,14 +79,14 @@ async fn branch(
     let seen = Seen { action: action.clone(), step: step.clone(), body };
     others.seen.lock().unwrap().push(seen);
     let mood = others.moods.lock().unwrap().get(action.as_str()).copied();
-    match mood.filter(|_| step == "try") {
+    match mood.filter(|it| (step == "try") == (*it != Mood::Leaves)) {
         None => Ok(Json(json!({"state": "done"})).into_response()),
         Some(Mood::Refuses(code)) => {
             let mut problem = Problem::new(StatusCode::CONFLICT, code, "not this time");
             problem.code = "tcc.refused".to_owned();
             Err(problem.into())
         }
-        Some(Mood::Away) => Err(Problem::unavailable("test.away", "away").into()),
+        Some(Mood::Away | Mood::Leaves) => Err(Problem::unavailable("test.away", "away").into()),
         Some(Mood::Hangs) => std::future::pending().await,
     }
 }
