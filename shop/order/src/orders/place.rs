@@ -141,7 +141,8 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             let status = StatusCode::GATEWAY_TIMEOUT;
             Err(Problem::new(status, "order.inventory-timeout", detail).into())
         })?;
-        let left = limit.saturating_sub(begun.elapsed()).max(TRY_FLOOR);
+        // A part is for the abort and the answer, so that the limit holds for the caller.
+        let left = limit.saturating_sub(begun.elapsed() + limit / 20).max(TRY_FLOOR);
         self.declare(user, address, quote, left)
     }
 
