@@ -166,3 +166,102 @@ async fn a_cancelled_order_never_ships_and_gives_everything_back() {
     assert_eq!(again.status, StatusCode::OK, "{}", again.text());
     assert_eq!(available(&estate, 1).await, stock);
 }
+
+/// R7.5: two want the last one; one gets it.
+#[tokio::test]
+async fn the_last_unit_is_sold_once() {
+    let estate = Estate::start().await;
+    let token = estate.token().await;
+    let mut products = Vec::new();
+    for page in 1..=2 {
+        let path = format!("/inventory/products?size=100&page={page}");
+        let page = estate.gateway().get(&path).await.unwrap().json();
+        products.extend(page["items"].as_array().unwrap().clone());
+    }
+    let last = products.iter().find(|it| it["available"] == 1).expect("a product with one left");
+    let last = last["id"].as_i64().unwrap();
+    let mut buyers = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let mut buyer = estate.gateway().bearer(&token);
+        buyers.spawn(async move {
+            place(&mut buyer, &format!("last-{number}"), &basket(last, 1)).await
+        });
+    }
+    let answers = buyers.join_all().await;
+    let won = answers.iter().filter(|it| it.status == StatusCode::CREATED).count();
+    let seen: Vec<_> = answers.iter().map(|it| (it.status, it.text())).collect();
+    assert_eq!(won, 1, "{seen:?}");
+    for answer in answers.iter().filter(|it| it.status != StatusCode::CREATED) {
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{seen:?}");
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{seen:?}");
+    }
+    assert_eq!(available(&estate, last).await, 0);
+}
+
+/// R6.3: the warehouse is away; orders succeed all the same and ship when it is back.
+#[tokio::test]
+async fn orders_wait_for_a_warehouse_that_is_away() {
+    let estate = Estate::start_with(vec![("warehouse.ship_after", "1s".to_owned())]).await;
+    let mut alice = estate.alice().await;
+    let warehouses = [estate.process("warehouse-a"), estate.process("warehouse-b")];
+    warehouses.iter().for_each(tradewind_e2e::Process::freeze);
+    let placed = place(&mut alice, "away", &basket(1, 1)).await;
+    let again = place(&mut alice, "away", &basket(1, 1)).await;
+    warehouses.iter().for_each(tradewind_e2e::Process::thaw);
+    assert_eq!(placed.status, StatusCode::CREATED, "{}", placed.text());
+    assert_eq!(placed.body, again.body, "a repeat gets the stored answer");
+    reaches(&mut alice, placed.json()["id"].as_str().unwrap(), "shipped").await;
+}
+
+/// The broker is away: an order fails cleanly, and orders work again once it is back.
+#[tokio::test]
+async fn orders_fail_cleanly_without_the_broker() {
+    let estate = Estate::start().await;
+    let mut alice = estate.alice().await;
+    let stock = available(&estate, 1).await;
+    let broker = estate.process("broker");
+    broker.freeze();
+    let failed = place(&mut alice, "no-broker", &basket(1, 1)).await;
+    broker.thaw();
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE, "{}", failed.text());
+    assert_eq!(failed.header("content-type"), "application/problem+json");
+    eventually("the stock is free again", LIMIT, async || {
+        wanted(available(&estate, 1).await, |it| *it == stock)
+    })
+    .await;
+    eventually("orders work again", LIMIT, async || {
+        let answer = place(&mut alice, "broker", &basket(1, 1)).await;
+        wanted((answer.status, answer.text()), |it| it.0 == StatusCode::CREATED)
+    })
+    .await;
+}
+
+/// SHIP-2: cancelled while `order.placed` is on its way: the late message is absorbed.
+#[tokio::test]
+async fn a_message_that_comes_after_the_cancel_ships_nothing() {
+    let estate = Estate::start_with(vec![("warehouse.ship_after", "1s".to_owned())]).await;
+    let mut alice = estate.alice().await;
+    let placed = place(&mut alice, "late", &basket(1, 1)).await;
+    // From here the message stays where it is, if it is not there yet.
+    let broker = estate.process("broker");
+    broker.freeze();
+    assert_eq!(placed.status, StatusCode::CREATED, "{}", placed.text());
+    let id = placed.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/order/orders/{id}/cancel");
+    let cancelled = eventually("a definite answer", LIMIT, async || {
+        let answer = alice.post(&path, &json!({})).await.map_err(|it| it.to_string())?;
+        let definite = [StatusCode::OK, StatusCode::CONFLICT];
+        wanted((answer.status, answer.text()), |it| definite.contains(&it.0))
+    })
+    .await;
+    broker.thaw();
+    // Either it was cancelled, then nothing ships; or it had shipped already, then it stays so.
+    let last = if cancelled.0 == StatusCode::OK { "cancelled" } else { "shipped" };
+    reaches(&mut alice, &id, last).await;
+    // A second order through the same broker overtakes nothing: when it has shipped, the first
+    // message has been delivered long since.
+    let next = place(&mut alice, "next", &basket(1, 1)).await;
+    reaches(&mut alice, next.json()["id"].as_str().unwrap(), "shipped").await;
+    let order = alice.get(&format!("/order/orders/{id}")).await.unwrap().json();
+    assert_eq!(order["state"], last, "{order}");
+}
