@@ -10,7 +10,7 @@
 //! are added. A basket is read by hand instead of by a derived decoder, so that one answer names
 //! every wrong field. The edge ([`api`]) decides which status a failure has.
 //!
-//! [`orders`] places, reads and cancels orders through transactions over the shop's services;
+//! [`mod@orders`] places, reads and cancels orders through transactions over the shop's services;
 //! [`machine`] is the life of an order; `GET /tcc/outcome/{xid}` tells participants what was decided.
 //!
 //! # Identity
