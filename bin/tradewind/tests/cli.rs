@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The exit code of what went well, and of what was not started because it is wrong.
 const OK: Option<i32> = Some(0);
@@ -16,6 +17,9 @@ struct Ended {
     error: String,
 }
 
+/// What is asked here ends at once; a server would go on.
+const LIMIT: Duration = Duration::from_secs(30);
+
 /// Runs the binary in `folder`, without the settings of whoever runs the test.
 fn run(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tradewind"));
@@ -25,7 +29,18 @@ fn run(folder: &Path, arguments: &[&str]) -> Ended {
             command.env_remove(name);
         }
     }
-    let output = command.output().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    let (send, ended) = std::sync::mpsc::sync_channel(1);
+    let wait = std::thread::spawn(move || send.send(child.wait_with_output()).unwrap());
+    let Ok(output) = ended.recv_timeout(LIMIT) else {
+        // A server that started where a refusal was expected must not outlive the test.
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+        panic!("{arguments:?} runs instead of ending");
+    };
+    wait.join().unwrap();
+    let output = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
 }
@@ -118,7 +133,7 @@ fn what_is_wrong_starts_nothing_and_says_what_would_be_right() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
-        (&["shop", "points"], "points"),
+        (&["shop", "bakery"], "bakery"),
         (&["up", "--set"], "--set"),
         (&["up", "--set", "registry.bind"], "expected KEY=VALUE"),
         (&["up", "--set", "=127.0.0.1:1"], "expected KEY=VALUE"),
