@@ -21,6 +21,7 @@ struct Ended {
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs the binary in `folder`, without the settings of whoever runs the test.
+#[expect(clippy::panic, reason = "a test that hangs fails")]
 fn run(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tradewind"));
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
