@@ -19,6 +19,7 @@
 //! ```
 
 pub mod context;
+pub mod fault;
 pub mod id;
 pub mod identity;
 pub mod problem;

@@ -1,0 +1,102 @@
+//! Faults on demand, compiled in for tests only (feature `faults`; without it every function here
+//! is empty and costs nothing).
+//!
+//! A test of real processes gives them a folder in the environment variable `TRADEWIND_FAULTS` and
+//! arms a fault by writing a file into it, at any time:
+//!
+//! - `NAME`: the process that next passes [`point`] `NAME` dies there as by `kill -9`. It renames
+//!   the file to `NAME.done` first, so exactly one process dies, once, and the test can wait for
+//!   it. A number in the file is how often the point is passed unharmed before.
+//! - `bug.NAME`: the known bug `NAME` is on ([`bug`]) for as long as the file is there. The audit
+//!   must notice it: a check that never fires proves nothing.
+
+use std::fmt;
+
+/// The variable that names the folder.
+pub const FOLDER: &str = "TRADEWIND_FAULTS";
+
+/// A place where a test can have this process killed: `point(format_args!("tcc.{action}.tried"))`.
+#[inline]
+pub fn point(name: fmt::Arguments<'_>) {
+    #[cfg(feature = "faults")]
+    armed::point(&name.to_string());
+    #[cfg(not(feature = "faults"))]
+    let _ = name;
+}
+
+/// Whether a test has switched the known bug `name` on.
+#[inline]
+#[must_use]
+pub fn bug(name: &str) -> bool {
+    #[cfg(feature = "faults")]
+    return armed::bug(name);
+    #[cfg(not(feature = "faults"))]
+    {
+        let _ = name;
+        false
+    }
+}
+
+#[cfg(feature = "faults")]
+mod armed {
+    use std::collections::HashMap;
+    use std::path::{Path, PathBuf};
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    static ARMED: LazyLock<Option<PathBuf>> =
+        LazyLock::new(|| std::env::var_os(super::FOLDER).map(PathBuf::from));
+
+    /// How often a point has been passed while a number was in its file.
+    static PASSED: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
+
+    pub(super) fn point(name: &str) {
+        if ARMED.as_deref().is_some_and(|folder| reached(folder, name)) {
+            // What was logged is lost with the process, as it would be.
+            if kill_process(getpid(), Signal::KILL).is_err() {
+                std::process::abort();
+            }
+        }
+    }
+
+    /// Whether it is this process, now, that dies at `name`.
+    pub(super) fn reached(folder: &Path, name: &str) -> bool {
+        let file = folder.join(name);
+        let Ok(text) = std::fs::read_to_string(&file) else { return false };
+        let spare: u32 = text.trim().parse().unwrap_or(0);
+        let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = passed.entry(name.to_owned()).or_default();
+        if *count < spare {
+            *count += 1;
+            return false;
+        }
+        passed.remove(name);
+        // Of several processes at the same point the one that renames it is meant.
+        std::fs::rename(&file, folder.join(format!("{name}.done"))).is_ok()
+    }
+
+    pub(super) fn bug(name: &str) -> bool {
+        ARMED.as_deref().is_some_and(|folder| folder.join(format!("bug.{name}")).exists())
+    }
+}
+
+#[cfg(all(test, feature = "faults"))]
+mod tests {
+    use super::armed::reached;
+
+    #[test]
+    fn a_point_is_reached_once_after_the_passes_it_was_given() {
+        let folder = std::env::temp_dir().join(format!("tradewind-fault-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(!reached(&folder, "here"), "nothing is armed");
+        std::fs::write(folder.join("here"), "2").unwrap();
+        assert!(!reached(&folder, "elsewhere"));
+        let passes: Vec<_> = (0..4).map(|_| reached(&folder, "here")).collect();
+        assert_eq!(passes, [false, false, true, false]);
+        assert!(folder.join("here.done").exists());
+        std::fs::write(folder.join("here"), "").unwrap();
+        assert!(reached(&folder, "here"), "it can be armed again");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
