@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tradewind_base::{Clock, Tasks, seal};
+use tradewind_base::{Clock, Tasks, fault, seal};
 use tradewind_discovery::Discovery;
 use tradewind_http::Client;
 use tradewind_message::SigningKey;
@@ -128,6 +128,7 @@ impl Dispatcher {
 
     /// Hands over what a commit made. Never waits: what does not fit is found by the scan.
     pub(crate) fn hand_over(&self, changed: &Changed) {
+        fault::point(format_args!("message.{}.committed", changed.topic));
         for key in &changed.deliveries {
             let lane = Lane { subscriber: key.subscriber.clone(), topic: changed.topic.clone() };
             let seen = Seen { key: key.clone(), token: None };

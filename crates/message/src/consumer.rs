@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tradewind_base::{Clock, Problem, Tasks, Timestamp, seal};
+use tradewind_base::{Clock, Problem, Tasks, Timestamp, fault, seal};
 use tradewind_service::Failure;
 use tradewind_service::answer::chain;
 use tradewind_service::axum::routing::{MethodRouter, post};
@@ -93,6 +93,8 @@ impl Consumer {
     {
         let event = Event::read(headers, body, &self.key, self.clock.now())?;
         let (name, now, id) = (Arc::clone(&self.name), self.clock.now(), event.id);
+        let topic = event.topic.clone();
+        fault::point(format_args!("message.{topic}.received"));
         let work = move |tx: &mut Transaction<'_>| {
             if !Self::first(tx, &name, event.id, now)? {
                 return Ok(Taken::Before);
@@ -101,6 +103,7 @@ impl Consumer {
             Ok(Taken::Now)
         };
         let taken = self.database.transaction("consume", work).await;
+        fault::point(format_args!("message.{topic}.consumed"));
         taken.map_err(|error| answer(id, &error))
     }
 

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tradewind_base::{Clock, Context, Rng, Tasks, Timestamp, TraceContext};
+use tradewind_base::{Clock, Context, Rng, Tasks, Timestamp, TraceContext, fault};
 use tradewind_service::answer::chain;
 use tradewind_sql::{Database, Error, Row, Transaction, TransactionError, params};
 
@@ -186,10 +186,13 @@ impl Inner {
     }
 
     async fn publish(&self, item: Item, share: f64) -> Result<(), TransactionError<Error>> {
+        let topic = item.message.topic.as_str();
+        fault::point(format_args!("message.{topic}.taken"));
         let context = Context { trace: item.trace, ..Context::default() };
         let sent = context.scope(self.broker.publish(&item.message)).await;
         let (row, token) = (bytes(item.message.id), item.token);
         let Err(error) = sent else {
+            fault::point(format_args!("message.{topic}.relayed"));
             let work = move |tx: &mut Transaction<'_>| {
                 tx.execute("DELETE FROM message_outbox WHERE id = ?", params![row.clone()])
             };

@@ -142,7 +142,8 @@ pub use peers::{PeerError, Peers};
 /// `enter`, if a lock is to be taken around the Try), with the trait's signatures.
 ///
 /// - `action = "stock"`: the name in the paths `/tcc/stock/try`, `/confirm` and `/cancel`, under
-///   which [`Participants::with`] and [`Participants::mount`] make it an endpoint.
+///   which [`Participants::with`] and [`Participants::mount`] make it an endpoint. Parts of a name
+///   are joined by dots: `inventory.reserve`.
 /// - `crate = "path"`: where this crate is found, if it is neither `::tradewind_transaction` nor,
 ///   through the facade, `::tradewind::transaction`.
 ///

@@ -35,7 +35,8 @@ pub trait Participant: Send + Sync + 'static {
     /// later version of the program must be able to read it.
     type Reservation: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The name in the path: lower-case letters, digits, `-`, at most 64.
+    /// The name in the path: lower-case letters, digits and `-`, in parts joined by `.`, at most 64
+    /// characters: `stock`, `inventory.reserve`.
     const ACTION: &'static str;
 
     /// Runs before a Try's local transaction and outside it, to take a lock around it. What it

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tradewind::axum::http::StatusCode;
 use tradewind::base::Problem;
 use tradewind::sql::{Transaction, params};
-use tradewind::transaction::{BranchError, Call, Participant};
+use tradewind::transaction::{BranchError, Call, participant};
 
 use crate::placed::ID_LEN_MAX;
 
@@ -27,10 +27,8 @@ pub struct Cancelled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Void;
 
-impl Participant for Void {
-    type Reservation = Cancelled;
-    const ACTION: &'static str = "warehouse.void";
-
+#[participant(action = "warehouse.void")]
+impl Void {
     /// Holds the order back: `voiding` does not ship. An order whose `order.placed` has not come
     /// gets a row without contents, which holds back what comes.
     fn reserve(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tradewind::base::{Clock, Rng, Tasks, Timestamp, TraceContext};
+use tradewind::base::{Clock, Rng, Tasks, Timestamp, TraceContext, fault};
 use tradewind::message::{Draft, Outbox};
 use tradewind::service::answer::chain;
 use tradewind::sql::{Database, Error, Transaction, params};
@@ -106,6 +106,7 @@ impl Shipper {
         if !batch.is_empty() {
             let work = move |tx: &mut Transaction<'_>| ship(tx, &batch, now);
             shipped = self.database.transaction("ship", work).await?;
+            fault::point(format_args!("warehouse.shipped"));
             self.outbox.hand_over();
             tracing::info!(shipped, "orders shipped");
         }

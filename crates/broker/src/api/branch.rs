@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tradewind_base::id::Xid;
-use tradewind_base::{Context, Problem, Timestamp};
+use tradewind_base::{Context, Problem, Timestamp, fault};
 use tradewind_message::wire::{self, BranchMessage, MessageId};
 use tradewind_service::axum::extract::State;
 use tradewind_service::{Answer, Caller, Failure, Json};
@@ -66,8 +66,10 @@ pub(super) async fn reserve(
     let message = NewMessage { id, topic, key, kind, source, data, trace };
     let at = Branch { xid, branch, initiator };
     let first_check = deadline + app.branch_grace;
+    fault::point(format_args!("tcc.message.try.received"));
     let done = app.store.branch_try(at, message, deadline, first_check, now).await;
     done.map_err(branch_failure)?;
+    fault::point(format_args!("tcc.message.try.done"));
     Ok(Json(Done { state: "tried", message: id }))
 }
 
@@ -77,10 +79,12 @@ pub(super) async fn confirm(
     Json(body): Json<Settle>,
 ) -> Answer<Done> {
     let (at, message) = body.branch()?;
+    fault::point(format_args!("tcc.message.confirm.received"));
     let done = app.store.branch_confirm(at, app.clock.now()).await.map_err(branch_failure)?;
     if let Some(changed) = done {
         app.dispatcher.hand_over(&changed);
     }
+    fault::point(format_args!("tcc.message.confirm.done"));
     Ok(Json(Done { state: "confirmed", message }))
 }
 
@@ -90,7 +94,9 @@ pub(super) async fn cancel(
     Json(body): Json<Settle>,
 ) -> Answer<Done> {
     let (at, message) = body.branch()?;
+    fault::point(format_args!("tcc.message.cancel.received"));
     app.store.branch_cancel(at, app.clock.now()).await.map_err(branch_failure)?;
+    fault::point(format_args!("tcc.message.cancel.done"));
     Ok(Json(Done { state: "cancelled", message }))
 }
 

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
 use tradewind_base::id::RequestId;
-use tradewind_base::{Rng, TraceContext};
+use tradewind_base::{Rng, TraceContext, fault};
 use tradewind_message::signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use tradewind_message::wire::ATTEMPT_HEADER;
 
@@ -21,7 +21,9 @@ impl Core {
         let mut rng = Rng::from_entropy();
         let request = self.delivery(it, to, &mut rng);
         let avoid = it.last_instance.as_deref();
+        fault::point(format_args!("message.{}.claimed", it.topic));
         let sent = self.courier.send(&to.service, avoid, &request).await;
+        fault::point(format_args!("message.{}.delivered", it.topic));
         let (verdict, outcome, showed) = self.judge(it, sent);
         let now = self.clock.now();
         let next = self.rules.settle(it.attempt, verdict, now, rng.unit());

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tradewind_base::id::Xid;
-use tradewind_base::{Context, Tasks, TraceContext};
+use tradewind_base::{Context, Tasks, TraceContext, fault};
 use tradewind_service::answer::chain;
 use tradewind_sql::{Error, Transaction, TransactionError};
 
@@ -38,17 +38,17 @@ const EAGER: Duration = Duration::from_millis(100);
 /// Finished transactions that are written down without waiting for the next look.
 const FINISHED_MAX: usize = 128;
 
-#[cfg(not(any(test, feature = "faults")))]
+/// Whether the engine lives on here. A test stops it as a crash would: the whole process at the
+/// fault point `tcc.{name}.{step}`, or this engine alone at [`super::faults::Point`].
 macro_rules! pass {
-    ($inner:expr, $point:ident) => {
-        true
-    };
-}
-#[cfg(any(test, feature = "faults"))]
-macro_rules! pass {
-    ($inner:expr, $point:ident) => {
-        $inner.faults.pass(Point::$point)
-    };
+    ($inner:expr, $name:expr, $point:ident, $step:literal) => {{
+        fault::point(format_args!(concat!("tcc.{}.", $step), $name));
+        #[cfg(any(test, feature = "faults"))]
+        let lives = $inner.faults.pass(Point::$point);
+        #[cfg(not(any(test, feature = "faults")))]
+        let lives = true;
+        lives
+    }};
 }
 
 pub(super) fn start(inner: &Arc<Inner>, woken: mpsc::Receiver<Xid>, tasks: &Tasks) {
@@ -191,10 +191,12 @@ impl Inner {
         let Ok(Some(record)) = record else { return false };
         let Some(epoch) = self.epoch(record.shard) else { return false };
         if record.global.expired(self.clock.now()) {
-            if !pass!(self, BeforeTimeout) || !self.time_out(xid, epoch).await {
+            if !pass!(self, record.name, BeforeTimeout, "before-timeout")
+                || !self.time_out(xid, epoch).await
+            {
                 return false;
             }
-            if !pass!(self, AfterTimeout) {
+            if !pass!(self, record.name, AfterTimeout, "after-timeout") {
                 return false;
             }
             let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
@@ -256,14 +258,14 @@ impl Inner {
         let Some((order, due)) = record.global.due(now, &self.settings.backoff) else {
             return false;
         };
-        if due.is_empty() || !pass!(self, BeforeSend) {
+        if due.is_empty() || !pass!(self, record.name, BeforeSend, "before-send") {
             return false;
         }
         let trace = record.trace.as_deref().and_then(TraceContext::parse);
         let context = Context { trace, ..Context::default() };
         let asked = due.into_iter().map(|index| self.ask(&record, index, order));
         let answers = context.scope(join_all(asked)).await;
-        if !pass!(self, AfterSend) {
+        if !pass!(self, record.name, AfterSend, "after-send") {
             return false;
         }
         let now = self.clock.now();
@@ -275,7 +277,7 @@ impl Inner {
             record.global.answered(index, order, answer, now, &self.settings.backoff, jitter);
         }
         if matches!(record.global.phase, Phase::Committed | Phase::Aborted) {
-            if !pass!(self, BeforeFinish) {
+            if !pass!(self, record.name, BeforeFinish, "before-finish") {
                 return false;
             }
             // Forgetting this costs repeats that do nothing, so it waits for company.

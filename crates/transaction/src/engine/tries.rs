@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use tokio::time::Instant;
-use tradewind_base::Problem;
+use tradewind_base::{Problem, fault};
 use tradewind_call::CallError;
 
 use super::declaration::{Declaration, Declared};
@@ -62,6 +62,14 @@ impl Engine {
     /// # Cancel safety
     /// Dropping the future leaves the transaction undecided: it is aborted at its deadline.
     pub async fn try_all(&self, declaration: &Declaration) -> Tried {
+        let name = declaration.name.as_ref();
+        fault::point(format_args!("tcc.{name}.begun"));
+        let tried = self.try_each(declaration).await;
+        fault::point(format_args!("tcc.{name}.tried"));
+        tried
+    }
+
+    async fn try_each(&self, declaration: &Declaration) -> Tried {
         let mut open: FuturesUnordered<_> =
             declaration.branches.iter().map(|it| self.try_one(declaration, it)).collect();
         while let Some(tried) = open.next().await {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::Value;
-use tradewind_base::{Problem, Timestamp};
+use tradewind_base::{Problem, Timestamp, fault};
 use tradewind_service::axum::{Router, routing::post};
 use tradewind_service::{Answer, Caller, Failure, Json, answer::chain};
 use tradewind_sql::TransactionError;
@@ -65,6 +65,7 @@ impl<P: Participant> Action for Mounted<P> {
             let mut call =
                 Call { xid, branch, initiator, deadline: Some(deadline), now, token: None };
             let entered = self.0.enter(&call, &reservation).await.map_err(failure)?;
+            fault::point(format_args!("tcc.{}.try.entered", P::ACTION));
             call.token = entered.token;
             let clock = Arc::clone(&all.clock);
             let done = all.database.transaction("tcc try", move |tx| {
@@ -118,7 +119,9 @@ pub(super) fn mount(all: &Participants) -> Router {
         let on_try =
             async move |caller: Caller, Json(body): Json<wire::Try>| -> Answer<wire::Done> {
                 authorize(&caller, &body.initiator)?;
+                fault::point(format_args!("tcc.{name}.try.received"));
                 action_1.reserve(all_1, body).await?;
+                fault::point(format_args!("tcc.{name}.try.done"));
                 Ok(done("tried"))
             };
         let (all_2, action_2) = (all.clone(), Arc::clone(&action));
@@ -126,7 +129,9 @@ pub(super) fn mount(all: &Participants) -> Router {
             async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
                 authorize(&caller, &body.initiator)?;
                 let settled = settled(&all_2, name, body);
+                fault::point(format_args!("tcc.{name}.confirm.received"));
                 action_2.confirm(all_2, settled).await?;
+                fault::point(format_args!("tcc.{name}.confirm.done"));
                 Ok(done("confirmed"))
             };
         let all_3 = all.clone();
@@ -134,7 +139,9 @@ pub(super) fn mount(all: &Participants) -> Router {
             async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
                 authorize(&caller, &body.initiator)?;
                 let settled = settled(&all_3, name, body);
+                fault::point(format_args!("tcc.{name}.cancel.received"));
                 action.cancel(all_3, settled).await?;
+                fault::point(format_args!("tcc.{name}.cancel.done"));
                 Ok(done("cancelled"))
             };
         router = router

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tradewind::base::identity::User;
-use tradewind::base::{Problem, id::Xid};
+use tradewind::base::{Problem, fault, id::Xid};
 use tradewind::service::Failure;
 use tradewind::sql::{Transaction, TransactionError};
 use tradewind::transaction::{Declaration, LogError, Tried};
@@ -94,6 +94,7 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
         let done = self.database.transaction("cancel commit", decide).await;
         match done {
             Ok(view) => {
+                fault::point(format_args!("tcc.{CANCEL}.decided"));
                 self.engine.settle(xid);
                 Ok(Cancelled::Done(Box::new(view)))
             }
@@ -118,7 +119,9 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
         xid: Xid,
         problem: Problem,
     ) -> Result<Cancelled, Failure> {
+        fault::point(format_args!("tcc.{CANCEL}.before-abort"));
         let done = Box::pin(self.engine.abort_now(xid, &problem.code)).await;
+        fault::point(format_args!("tcc.{CANCEL}.aborted"));
         match done {
             Ok(()) => Err(problem.into()),
             Err(error) => {

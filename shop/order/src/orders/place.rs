@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tradewind::base::id::Xid;
 use tradewind::base::identity::User;
-use tradewind::base::{Problem, Rng};
+use tradewind::base::{Problem, Rng, fault};
 use tradewind::idempotency::{Attempt, Claim, Fence, Fingerprint, Key, Scope, StoredAnswer, store};
 use tradewind::message::wire::{ACTION, BROKER};
 use tradewind::message::{Draft as Message, MessageId};
@@ -299,6 +299,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         };
         match self.database.transaction("order commit", decide).await {
             Ok(answer) => {
+                fault::point(format_args!("tcc.{PLACE}.decided"));
                 self.engine.settle(xid);
                 Ok(Placed::Now(answer))
             }
@@ -335,7 +336,9 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             store::release(tx, &key, fence, now, &terms)?;
             Ok(())
         };
+        fault::point(format_args!("tcc.{PLACE}.before-abort"));
         let done = self.database.transaction("order abort", decide).await;
+        fault::point(format_args!("tcc.{PLACE}.aborted"));
         self.engine.settle(xid);
         match done {
             Ok(()) => Err(problem.into()),
