@@ -63,15 +63,18 @@ fn read_arguments(arguments: TokenStream, root: &str) -> Result<Arguments, Error
     let action =
         action.ok_or_else(|| Error::new(span, "say `action = \"…\"`: the name in the path"))?;
     if !usable(&action.value()) {
-        let message = "an action is lower-case letters, digits and `-`, at most 64";
+        let message = "an action is lower-case letters, digits, `-` and inner `.`, at most 64";
         return Err(Error::new(action.span(), message));
     }
     Ok(Arguments { action, root })
 }
 
+/// One segment of a path, which no client and no proxy rewrites: a dot stands between two names
+/// only, so that `.` and `..` are none.
 fn usable(action: &str) -> bool {
     let fits = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
-    !action.is_empty() && action.len() <= ACTION_MAX && action.bytes().all(fits)
+    let named = |it: &str| !it.is_empty() && it.bytes().all(fits);
+    action.len() <= ACTION_MAX && action.split('.').all(named)
 }
 
 fn methods(block: &ItemImpl) -> Result<Vec<&ImplItemFn>, Error> {

@@ -30,6 +30,10 @@ fn an_impl_block_becomes_a_participant() {
         }
     };
     assert_eq!(made.to_string(), expected.to_string());
+    for name in ["inventory.reserve", "a.b-2.c", &"x".repeat(64)] {
+        let made = participant(quote!(action = #name), steps(), ROOT).unwrap().to_string();
+        assert!(made.contains(&format!("\"{name}\"")), "{made}");
+    }
     let elsewhere = quote!(action = "stock", crate = "crate::own");
     let made = participant(elsewhere, steps(), ROOT).unwrap().to_string();
     assert!(made.contains(":: own :: Participant"), "{made}");
@@ -47,6 +51,10 @@ fn what_is_no_participant_is_refused_with_its_reason() {
         (refused(quote!(action = "Stock"), steps()), "lower-case"),
         (refused(quote!(action = ""), steps()), "lower-case"),
         (refused(quote!(action = "a/b"), steps()), "lower-case"),
+        (refused(quote!(action = "."), steps()), "lower-case"),
+        (refused(quote!(action = ".stock"), steps()), "lower-case"),
+        (refused(quote!(action = "stock."), steps()), "lower-case"),
+        (refused(quote!(action = "stock..reserve"), steps()), "lower-case"),
         (refused(quote!(action = #long), steps()), "lower-case"),
         (refused(quote!(name = "stock"), steps()), "expected `action`"),
         (refused(action(), quote!(impl Trait for Stock {})), "impl Type"),

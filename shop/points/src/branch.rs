@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tradewind::axum::http::StatusCode;
 use tradewind::base::Problem;
 use tradewind::sql::{Error, Transaction, params};
-use tradewind::transaction::{BranchError, Call, Participant};
+use tradewind::transaction::{BranchError, Call, participant};
 
 /// The most points one order earns.
 pub const POINTS_MAX: i64 = 1_000_000_000_000;
@@ -49,10 +49,8 @@ pub struct Revoke;
 const CREDIT: &str = "credit";
 const REVOKE: &str = "revoke";
 
-impl Participant for Credit {
-    type Reservation = Award;
-    const ACTION: &'static str = "points.credit";
-
+#[participant(action = "points.credit")]
+impl Credit {
     fn reserve(
         &self,
         tx: &mut Transaction<'_>,
@@ -99,10 +97,8 @@ impl Participant for Credit {
     }
 }
 
-impl Participant for Revoke {
-    type Reservation = Award;
-    const ACTION: &'static str = "points.revoke";
-
+#[participant(action = "points.revoke")]
+impl Revoke {
     fn reserve(
         &self,
         tx: &mut Transaction<'_>,

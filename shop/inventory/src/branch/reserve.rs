@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tradewind::base::Problem;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Error, Transaction, params};
-use tradewind::transaction::{BranchError, Call, Entered, Participant};
+use tradewind::transaction::{BranchError, Call, Entered, participant};
 
 use super::locking::Locking;
 use super::rows::{self, Flow};
@@ -49,11 +49,8 @@ impl Stock {
     }
 }
 
-impl Participant for Stock {
-    type Reservation = Reserve;
-
-    const ACTION: &'static str = "inventory.reserve";
-
+#[participant(action = "inventory.reserve")]
+impl Stock {
     async fn enter(&self, call: &Call, it: &Reserve) -> Result<Entered, BranchError> {
         let lines = it.lines()?;
         self.locking.enter(call, lines.into_keys()).await

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tradewind::base::Problem;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::Transaction;
-use tradewind::transaction::{BranchError, Call, Participant};
+use tradewind::transaction::{BranchError, Call, participant};
 
 use super::rows;
 
@@ -24,11 +24,8 @@ pub(super) struct Returns;
 /// How soon the placing branch is looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
 
-impl Participant for Returns {
-    type Reservation = Restock;
-
-    const ACTION: &'static str = "inventory.restock";
-
+#[participant(action = "inventory.restock")]
+impl Returns {
     fn reserve(
         &self,
         tx: &mut Transaction<'_>,
