@@ -47,6 +47,10 @@ pub(crate) struct Up {
     pub(crate) inventory_second: SocketAddr,
     /// Where the second warehouse process listens.
     pub(crate) warehouse_second: SocketAddr,
+    /// What the second inventory process registers, as `inventory.advertise` is for the first.
+    pub(crate) inventory_second_advertise: Option<SocketAddr>,
+    /// What the second warehouse process registers.
+    pub(crate) warehouse_second_advertise: Option<SocketAddr>,
 }
 
 impl Config {
@@ -99,6 +103,16 @@ impl Up {
                 "warehouse_second",
                 local(9014),
                 "where the second warehouse process of `tradewind up` listens",
+            ),
+            inventory_second_advertise: section.optional(
+                "inventory_second_advertise",
+                "the address others reach the second inventory process of `tradewind up` under; \
+                 the one it listens on when unset",
+            ),
+            warehouse_second_advertise: section.optional(
+                "warehouse_second_advertise",
+                "the address others reach the second warehouse process of `tradewind up` under; \
+                 the one it listens on when unset",
             ),
         }
     }

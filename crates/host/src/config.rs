@@ -1,7 +1,8 @@
 //! The settings that every service has.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use tradewind_discovery::{Instance, ServiceName};
 use tradewind_service::config::{HIDDEN, Section, Setting};
 use tradewind_service::edge::EdgeConfig;
 use tradewind_sql::DatabaseUrl;
@@ -12,8 +13,20 @@ use tradewind_sql::DatabaseUrl;
 pub struct HostConfig {
     /// The HTTP edge.
     pub edge: EdgeConfig,
+    /// The address it registers; where it listens when absent.
+    pub advertise: Option<Advertise>,
     /// The database; a file of the service's name in the data folder when absent.
     pub database: Option<DatabaseSetting>,
+}
+
+/// The address under which others reach a service, where that is not the one it listens on: behind
+/// a proxy or a port mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertise {
+    /// A name or an IP address; IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// The address of a database as a setting. Shown without its password.
@@ -24,9 +37,38 @@ impl HostConfig {
     /// Reads the settings of a service from its section.
     pub fn read(section: &mut Section<'_>, bind: SocketAddr) -> Self {
         let edge = EdgeConfig::read(section, bind);
+        let meaning = "the address others reach it under, for one behind a proxy or a port mapping; \
+                       the one it listens on when unset";
+        let advertise = section.optional("advertise", meaning);
         let meaning = "where the data is; a SQLite file in the data folder when unset";
         let database = section.section("database").optional("url", meaning);
-        Self { edge, database }
+        Self { edge, advertise, database }
+    }
+}
+
+impl Setting for Advertise {
+    const EXPECTED: &'static str = "a host and a port like shop.example:9001";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not such an address");
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().ok().filter(|it| *it != 0).ok_or_else(wrong)?;
+        let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+        // Refused here already, before the service has started anything.
+        let service = ServiceName::parse("any").map_err(|_| wrong())?;
+        Instance::plain(&service, host, port).map_err(|_| wrong())?;
+        if host.parse::<IpAddr>().is_ok_and(|it| it.is_unspecified()) {
+            return Err(format!("`{text}` names every address of a machine, not one"));
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+
+    fn show(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -50,6 +92,16 @@ impl Setting for DatabaseSetting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_advertised_address_is_one_that_can_be_reached() {
+        for text in ["shop.example:9001", "10.0.0.7:80", "[::1]:9001"] {
+            assert_eq!(Advertise::parse(text).unwrap().show(), text);
+        }
+        for text in ["", "shop", "shop:", "shop:0", "shop:70000", ":9001", "0.0.0.0:1", "a b:1"] {
+            assert!(Advertise::parse(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_password_is_shown_nowhere() {

@@ -37,7 +37,7 @@ use tradewind_sql::{Database, DatabaseUrl, Migration, OpenError, Options};
 
 use end::End;
 
-pub use config::{DatabaseSetting, HostConfig};
+pub use config::{Advertise, DatabaseSetting, HostConfig};
 pub use end::END_LIMIT;
 
 /// How long a service waits at its start for what it calls; then it starts without.
@@ -276,6 +276,10 @@ impl Host {
     }
 
     fn instance(&self, address: SocketAddr) -> Result<Instance, HostError> {
+        if let Some(Advertise { host, port }) = &self.config.advertise {
+            return Instance::plain(&self.service, host, *port)
+                .map_err(|error| HostError::Address { what: error.to_string() });
+        }
         let host = match &self.shared.host {
             Some(host) => host.clone(),
             None if address.ip().is_unspecified() => {

@@ -70,7 +70,7 @@ fn shared(folder: &tempfile::TempDir, registry: String) -> Shared {
 
 fn config() -> HostConfig {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    HostConfig { edge: EdgeConfig::new(any), database: None }
+    HostConfig { edge: EdgeConfig::new(any), advertise: None, database: None }
 }
 
 /// Waits until `done`, with a limit.
@@ -129,6 +129,29 @@ async fn a_service_registers_when_it_serves_and_leaves_while_it_serves() {
     let closed: Result<Option<i64>, TransactionError<tradewind_sql::Error>> =
         database.read("test", |tx| tx.query_one("SELECT 1", &[], |it| it.get(0))).await;
     assert!(matches!(closed, Err(TransactionError::Closed)));
+}
+
+/// Behind a proxy, others are told the proxy's address, however the service listens.
+#[tokio::test]
+async fn a_service_registers_under_the_address_it_is_told() {
+    let (heard, folder, stop) = (Heard::default(), tempfile::tempdir().unwrap(), Stop::manual());
+    let registry = registry(heard.clone()).await;
+    let shared = shared(&folder, format!("http://{}", registry.address()));
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = proxy.local_addr().unwrap().port();
+    let mut config = config();
+    config.edge.bind = "0.0.0.0:0".parse().unwrap();
+    config.advertise = Some(Advertise { host: "127.0.0.1".to_owned(), port });
+    let host = Host::new("demo", config, shared, stop.clone()).unwrap();
+    let run = host.run(Router::new());
+    let meanwhile = async {
+        let told = eventually("registered", || heard.of("registered")).await;
+        stop.now();
+        told
+    };
+    let (done, told) = tokio::join!(run, meanwhile);
+    done.unwrap();
+    assert_eq!(told, (port, true));
 }
 
 #[tokio::test]

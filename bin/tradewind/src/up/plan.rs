@@ -89,19 +89,29 @@ impl Plan {
             child(name, words, vec![port(key, address)], stage)
         };
         let up = &config.up;
-        let inventory_second = format!("inventory.bind={}", up.inventory_second);
-        let warehouse_second = format!("warehouse.bind={}", up.warehouse_second);
+        let inventory_second = second(
+            "inventory",
+            up.inventory_second,
+            config.inventory.host.advertise.is_some(),
+            up.inventory_second_advertise,
+        );
+        let warehouse_second = second(
+            "warehouse",
+            up.warehouse_second,
+            config.warehouse.host.advertise.is_some(),
+            up.warehouse_second_advertise,
+        );
         let (inventory, warehouse) = (["shop", "inventory"], ["shop", "warehouse"]);
         let children = vec![
             one("registry", &["registry"], "registry.bind", config.registry.edge.bind, 0),
             one("broker", &["broker"], "broker.bind", config.broker.host.edge.bind, 1),
             one("inventory-a", &inventory, "inventory.bind", config.inventory.bind(), 1),
             one("inventory-b", &inventory, "up.inventory_second", up.inventory_second, 1)
-                .with(&["--set", &inventory_second]),
+                .with(inventory_second),
             one("points", &["shop", "points"], "points.bind", config.points.bind(), 1),
             one("warehouse-a", &warehouse, "warehouse.bind", config.warehouse.bind(), 1),
             one("warehouse-b", &warehouse, "up.warehouse_second", up.warehouse_second, 1)
-                .with(&["--set", &warehouse_second]),
+                .with(warehouse_second),
             one("order", &["shop", "order"], "order.bind", config.order.bind(), 1),
             child(
                 "gateway",
@@ -119,10 +129,24 @@ impl Plan {
 }
 
 impl ChildPlan {
-    fn with(mut self, more: &[&str]) -> Self {
-        self.arguments.extend(more.iter().map(|it| (*it).to_owned()));
+    fn with(mut self, settings: Vec<String>) -> Self {
+        self.arguments.extend(settings.into_iter().flat_map(|it| ["--set".to_owned(), it]));
         self
     }
+}
+
+/// What the second process of a service sets otherwise than the first. It must not register the
+/// address of the first.
+fn second(
+    service: &str,
+    bind: SocketAddr,
+    first_advertises: bool,
+    advertise: Option<SocketAddr>,
+) -> Vec<String> {
+    let advertise = advertise.or_else(|| first_advertises.then_some(bind));
+    let mut settings = vec![format!("{service}.bind={bind}")];
+    settings.extend(advertise.map(|it| format!("{service}.advertise={it}")));
+    settings
 }
 
 /// Where `discovery.urls` points when nobody says otherwise.
@@ -153,6 +177,17 @@ mod tests {
         assert_eq!(moved("127.0.0.1:8761", &[DEFAULT_URL]), None);
         assert_eq!(moved("0.0.0.0:8761", &[DEFAULT_URL]), None);
         assert_eq!(moved("127.0.0.1:8762", &["http://registry.example:8761"]), None);
+    }
+
+    #[test]
+    fn the_second_process_never_registers_the_address_of_the_first() {
+        let (bind, other) = ("127.0.0.1:9012".parse().unwrap(), "127.0.0.1:7".parse().unwrap());
+        assert_eq!(second("a", bind, false, None), ["a.bind=127.0.0.1:9012"]);
+        let own = ["a.bind=127.0.0.1:9012", "a.advertise=127.0.0.1:9012"];
+        assert_eq!(second("a", bind, true, None), own);
+        let told = ["a.bind=127.0.0.1:9012", "a.advertise=127.0.0.1:7"];
+        assert_eq!(second("a", bind, true, Some(other)), told);
+        assert_eq!(second("a", bind, false, Some(other)), told);
     }
 
     #[test]
