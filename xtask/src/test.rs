@@ -25,6 +25,9 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-lock",
 ];
 
+/// Test targets that need servers as a whole; the rest of their package has run without.
+const SERVICE_SUITES: &[(&str, &str)] = &[("tradewind-e2e", "trade_mariadb")];
+
 /// Runs all checks and all tests, and prints the sum at the end.
 pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
     step("format", || cargo::run(cargo(root).args(["fmt", "--all", "--check"])))?;
@@ -57,6 +60,14 @@ pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
             command.envs(services.environment());
             cargo::test(&mut command)
         })?);
+        for (package, suite) in SERVICE_SUITES {
+            count(step(&format!("{suite} with servers"), || {
+                let mut command = cargo(root);
+                command.args(["test", "--no-fail-fast", "--features", "services"]);
+                command.args(["--package", package, "--test", suite]);
+                cargo::test(command.envs(services.environment()))
+            })?);
+        }
     }
     println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.ignored);
     if !whole || sum.failed != 0 {

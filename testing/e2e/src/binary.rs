@@ -1,6 +1,7 @@
 //! The binary under test.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -10,26 +11,65 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 /// When it cannot be built.
-pub fn binary() -> &'static PathBuf {
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("TRADEWIND_BINARY") {
             return PathBuf::from(path);
         }
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "tradewind-cli", "--bin", "tradewind"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo can be started");
-        assert!(status.success(), "the binary cannot be built");
-        // Test binaries live in target/PROFILE/deps; what `cargo build` makes, one folder above.
-        let test = std::env::current_exe().expect("a test knows its path");
-        let target = test
-            .ancestors()
-            .find(|it| it.ends_with("deps"))
-            .and_then(|it| it.parent()?.parent())
-            .expect("a test runs from target/PROFILE/deps");
-        target.join("debug").join("tradewind")
+        build(&[]);
+        target().join("debug").join("tradewind")
     })
+}
+
+/// The path of a `tradewind` binary with the points and bugs of `tradewind_base::fault`, built
+/// first if it is not up to date.
+///
+/// The variable `TRADEWIND_FAULTY_BINARY` names another one, which is then taken as it is.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn faulty() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("TRADEWIND_FAULTY_BINARY") {
+            return PathBuf::from(path);
+        }
+        let folder = target().join("faults");
+        std::fs::create_dir_all(&folder).expect("a folder for the binary");
+        // Both builds end at one path: whoever is here leaves the plain one there.
+        let lock = File::create(folder.join("lock")).expect("a lock file");
+        lock.lock().expect("the lock of the folder");
+        build(&["--features", "faults"]);
+        let (built, copy) = (target().join("debug").join("tradewind"), folder.join("tradewind"));
+        let old = std::fs::read(&copy).unwrap_or_default();
+        let new = std::fs::read(&built).expect("the binary was built");
+        // Another test may be running the one that is there.
+        if old != new {
+            let fresh = folder.join("tradewind.new");
+            std::fs::copy(&built, &fresh).expect("the binary can be copied");
+            std::fs::rename(&fresh, &copy).expect("the copy can be put in place");
+        }
+        build(&[]);
+        copy
+    })
+}
+
+fn build(features: &[&str]) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "tradewind-cli", "--bin", "tradewind"])
+        .args(features)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .expect("cargo can be started");
+    assert!(status.success(), "the binary cannot be built");
+}
+
+/// The target folder: test binaries live in `target/PROFILE/deps`.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its path");
+    let target = test.ancestors().find(|it| it.ends_with("deps")).and_then(|it| it.parent());
+    let target = target.and_then(Path::parent).expect("a test runs from target/PROFILE/deps");
+    target.to_owned()
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, MutexGuard};
+use tradewind_base::fault::FOLDER;
 
+#[cfg(feature = "services")]
+use crate::Databases;
 use crate::process::signal;
-use crate::{Client, Process, alive, binary, eventually, wanted};
+use crate::{Client, Process, alive, binary, eventually, faulty, wanted};
 
 /// How long an estate of debug builds may take to be ready on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -70,9 +73,20 @@ impl Ports {
 /// Settings on top of the ports: `key = value` as on the command line.
 pub type Settings = Vec<(&'static str, String)>;
 
+/// What the servers of an estate keep their data in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// A file for each, in the data folder.
+    Sqlite,
+    /// A database for each on a real server, made for the estate and dropped with it.
+    #[cfg(feature = "services")]
+    MariaDb,
+}
+
 /// A running estate.
 #[derive(Debug)]
 pub struct Estate {
+    program: &'static Path,
     /// Its folder; the data folder is `data` in it.
     folder: tempfile::TempDir,
     /// Its ports.
@@ -80,6 +94,9 @@ pub struct Estate {
     settings: Settings,
     up: Child,
     pid: i32,
+    /// Dropped after the processes are told to end, which is when an estate is dropped.
+    #[cfg(feature = "services")]
+    databases: Option<Databases>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -97,12 +114,54 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_with(settings: Settings) -> Self {
+        Self::start_on(Storage::Sqlite, settings).await
+    }
+
+    /// Starts an estate of the binary that dies and errs where it is told to: see
+    /// [`Estate::arm`] and [`Estate::bug`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_faulty(settings: Settings) -> Self {
+        Self::start_as(faulty(), Storage::Sqlite, settings).await
+    }
+
+    /// Starts an estate on this storage.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_on(storage: Storage, settings: Settings) -> Self {
+        Self::start_as(binary(), storage, settings).await
+    }
+
+    async fn start_as(program: &'static Path, storage: Storage, settings: Settings) -> Self {
         let turn = TURN.lock().await;
+        let mut all = Settings::new();
+        #[cfg(feature = "services")]
+        let databases = (storage == Storage::MariaDb).then(Databases::create);
+        match storage {
+            Storage::Sqlite => {}
+            #[cfg(feature = "services")]
+            Storage::MariaDb => all.extend(databases.iter().flat_map(Databases::settings)),
+        }
+        // What a test sets counts more.
+        all.extend(settings);
+        let settings = all;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = Ports::free();
-        let up = spawn(folder.path(), ports, &settings);
+        let up = spawn(program, folder.path(), ports, &settings);
         let pid = pid_of(&up);
-        let mut estate = Self { folder, ports, settings, up, pid, _turn: turn };
+        let mut estate = Self {
+            program,
+            folder,
+            ports,
+            settings,
+            up,
+            pid,
+            #[cfg(feature = "services")]
+            databases,
+            _turn: turn,
+        };
         estate.wait_until_up().await;
         estate
     }
@@ -112,7 +171,7 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_again(&mut self) {
-        self.up = spawn(self.folder.path(), self.ports, &self.settings);
+        self.up = spawn(self.program, self.folder.path(), self.ports, &self.settings);
         self.pid = pid_of(&self.up);
         self.wait_until_up().await;
     }
@@ -153,6 +212,13 @@ impl Estate {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Its databases, when it keeps them on a real server.
+    #[cfg(feature = "services")]
+    #[must_use]
+    pub const fn databases(&self) -> Option<&Databases> {
+        self.databases.as_ref()
     }
 
     /// A client of the gateway.
@@ -224,7 +290,7 @@ impl Estate {
     /// When it cannot be started.
     #[must_use]
     pub fn start_beside(&self, words: &[&str], settings: &Settings) -> Child {
-        command(self.folder.path(), self.ports, settings)
+        self.command(settings)
             .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -232,6 +298,13 @@ impl Estate {
             .kill_on_drop(true)
             .spawn()
             .expect("a server can be started")
+    }
+
+    /// The binary with the settings of this estate and more, to be given its words.
+    #[must_use]
+    pub fn command(&self, settings: &Settings) -> Command {
+        let all = [&self.settings[..], settings].concat();
+        command(self.program, self.folder.path(), self.ports, &all)
     }
 
     /// Sends Ctrl-C and waits for the end; returns the exit code and how long it took.
@@ -298,8 +371,9 @@ fn pid_of(child: &Child) -> i32 {
     child.id().and_then(|it| i32::try_from(it).ok()).expect("a started process has an id")
 }
 
-fn command(folder: &Path, ports: Ports, settings: &Settings) -> Command {
-    let mut command = Command::new(binary());
+fn command(program: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Command {
+    let mut command = Command::new(program);
+    command.env(FOLDER, folder.join("faults"));
     command.current_dir(folder).arg("--data").arg(folder.join("data"));
     let mut set = |key: &str, value: &str| {
         command.arg("--set").arg(format!("{key}={value}"));
@@ -328,12 +402,12 @@ fn command(folder: &Path, ports: Ports, settings: &Settings) -> Command {
     command
 }
 
-fn spawn(folder: &Path, ports: Ports, settings: &Settings) -> Child {
+fn spawn(program: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Child {
     let file = |name: &str| {
         let file = std::fs::File::create(folder.join(name)).expect("an output file");
         Stdio::from(file)
     };
-    command(folder, ports, settings)
+    command(program, folder, ports, settings)
         .arg("up")
         .stdin(Stdio::null())
         .stdout(file("up.out"))

@@ -7,12 +7,18 @@
 
 mod binary;
 mod client;
+#[cfg(feature = "services")]
+mod databases;
 mod estate;
+mod faults;
 mod process;
+pub mod trade;
 
-pub use binary::binary;
+pub use binary::{binary, faulty};
 pub use client::{Answer, Client};
-pub use estate::{Estate, Ports, Settings};
+#[cfg(feature = "services")]
+pub use databases::Databases;
+pub use estate::{Estate, Ports, Settings, Storage};
 pub use process::{Process, alive, descriptors, resident_bytes};
 
 use std::fmt::Debug;
