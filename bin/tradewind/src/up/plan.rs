@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) children: Vec<ChildPlan>,
     /// What the screen shows besides the addresses.
     pub(super) demo_users: Vec<(String, String)>,
+    /// Whether the end of standard input ends it, as it does for the children.
+    pub(super) supervised: bool,
     /// How much is logged by the supervisor itself.
     pub(super) telemetry: tradewind_service::telemetry::TelemetryConfig,
 }
@@ -124,7 +126,8 @@ impl Plan {
             ),
         ];
         let demo_users = config.order.demo_users();
-        Ok(Self { executable, data, children, demo_users, telemetry: config.telemetry })
+        let (supervised, telemetry) = (cli.supervised, config.telemetry);
+        Ok(Self { executable, data, children, demo_users, supervised, telemetry })
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tradewind_base::{Clock as _, Monotonic, SystemClock, Tasks};
 
@@ -31,7 +32,7 @@ const KILL_LIMIT: Duration = Duration::from_millis(400);
 pub(super) async fn supervise(plan: Plan) -> anyhow::Result<()> {
     let _telemetry =
         tradewind_service::telemetry::init(&plan.telemetry).context("cannot set up logging")?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(plan.supervised)?;
     let _claim = claim::folder(&plan.data)?;
     claim::ports(&plan.children)?;
     let mut supervisor = Supervisor::new(plan);
@@ -55,16 +56,20 @@ struct Signals {
     terminate: Signal,
     /// `None` when whoever started us wants us to outlive the terminal, as `nohup` does.
     hangup: Option<Signal>,
+    /// Ends when standard input does. `None` when nobody holds the other end, and once it has told.
+    starter: Option<oneshot::Receiver<()>>,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    fn new(supervised: bool) -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hangup = SignalKind::hangup();
         let hangup = if ignored(&status, hangup) { None } else { Some(listen(hangup)?) };
         let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
-        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)?, hangup })
+        let (interrupt, terminate) = (listen(interrupt)?, listen(terminate)?);
+        let starter = supervised.then(starter_gone).transpose()?;
+        Ok(Self { interrupt, terminate, hangup, starter })
     }
 
     async fn next(&mut self) {
@@ -74,12 +79,39 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = hangup => {}
+        let starter = async {
+            match &mut self.starter {
+                Some(starter) => drop(starter.await),
+                None => std::future::pending().await,
+            }
+        };
+        let gone = tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => false,
+            _ = hangup => false,
+            () = starter => true,
+        };
+        if gone {
+            // It says so once: the next one to ask for haste is somebody else.
+            self.starter = None;
         }
     }
+}
+
+/// Ends when standard input does: whoever started us holds the other end, so that nothing of ours
+/// outlives it, however it dies.
+fn starter_gone() -> anyhow::Result<oneshot::Receiver<()>> {
+    let (tell, told) = oneshot::channel();
+    // A thread of its own: a read of tokio's that never returns would hold up the end of the
+    // runtime.
+    let wait = move || {
+        // However the reading ends, there is nobody there any more.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        drop(tell);
+    };
+    let thread = std::thread::Builder::new().name("starter".to_owned());
+    thread.spawn(wait).context("cannot watch standard input")?;
+    Ok(told)
 }
 
 /// Whether the process ignores a signal, by the text of `/proc/self/status`: a handler of ours
