@@ -1,5 +1,6 @@
 //! One `tradewind up` in a folder of its own.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -52,8 +53,7 @@ impl Ports {
     #[must_use]
     pub fn free() -> Self {
         // All are held until all are known, so that none is named twice.
-        let held: Vec<_> =
-            (0..11).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let held: Vec<_> = (0..11).map(|_| listener()).collect();
         let mut ports = held.iter().map(|it| it.local_addr().expect("a bound port").port());
         let mut next = || ports.next().expect("as many ports as asked for");
         Self {
@@ -68,6 +68,27 @@ impl Ports {
             spare: next(),
         }
     }
+}
+
+/// Ports below those that Linux gives to outgoing connections: a server that is down for a moment
+/// would find its port taken by a connection of its neighbour, or a client that knocks meanwhile
+/// would be connected to itself.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A listener on a port of loopback that was free and stays so while a server restarts.
+///
+/// # Panics
+/// When the machine has no free port.
+#[must_use]
+pub fn listener() -> TcpListener {
+    let mut state = RandomState::new().build_hasher().finish();
+    let any = std::iter::repeat_with(|| {
+        // A step of Knuth's generator; its high bits are the good ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        PORTS.start + u16::try_from((state >> 33) % PORTS.len() as u64).unwrap_or(0)
+    });
+    let mut free = any.take(1000).filter_map(|it| TcpListener::bind(("127.0.0.1", it)).ok());
+    free.next().expect("a free port")
 }
 
 /// Settings on top of the ports: `key = value` as on the command line.
@@ -123,7 +144,7 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_faulty(settings: Settings) -> Self {
-        Self::start_as(faulty(), Storage::Sqlite, settings).await
+        Self::start_as(faulty(), Ports::free(), Storage::Sqlite, settings).await
     }
 
     /// Starts an estate on this storage.
@@ -131,10 +152,23 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(storage: Storage, settings: Settings) -> Self {
-        Self::start_as(binary(), storage, settings).await
+        Self::start_at(Ports::free(), storage, settings).await
     }
 
-    async fn start_as(program: &'static Path, storage: Storage, settings: Settings) -> Self {
+    /// Starts an estate on ports that are known before: for what stands between its processes.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_at(ports: Ports, storage: Storage, settings: Settings) -> Self {
+        Self::start_as(binary(), ports, storage, settings).await
+    }
+
+    async fn start_as(
+        program: &'static Path,
+        ports: Ports,
+        storage: Storage,
+        settings: Settings,
+    ) -> Self {
         let turn = TURN.lock().await;
         let mut all = Settings::new();
         #[cfg(feature = "services")]
@@ -148,7 +182,6 @@ impl Estate {
         all.extend(settings);
         let settings = all;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let ports = Ports::free();
         let up = spawn(program, folder.path(), ports, &settings);
         let pid = pid_of(&up);
         let mut estate = Self {
@@ -206,6 +239,12 @@ impl Estate {
             text.push_str(&format!("--- {}\n{log}", entry.file_name().to_string_lossy()));
         }
         text
+    }
+
+    /// Leaves the folder where it is when the estate ends, for whoever looks for a cause.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
     }
 
     /// The data folder.
