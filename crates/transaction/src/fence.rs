@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use tradewind_base::Timestamp;
 use tradewind_base::id::Xid;
+use tradewind_base::{Timestamp, fault};
 use tradewind_sql::{Error, Migration, Transaction, params};
 
 use crate::machine::fence::{
@@ -107,6 +107,12 @@ pub fn reserve<E: From<Error>>(
     (now, skew): (Timestamp, Duration),
     effect: impl FnOnce(&mut Transaction<'_>) -> Result<(), E>,
 ) -> Result<Result<(), Refusal>, E> {
+    if fault::bug("fence-skipped") {
+        // A row is written and nobody looks at the one that is there.
+        insert(tx, key, Status::Tried, deadline, now, reservation)?;
+        effect(tx)?;
+        return Ok(Ok(()));
+    }
     if let Err(refusal) = timely(deadline, now, skew) {
         // A repeat of what was taken in time is still answered.
         let row = read(tx, key)?;

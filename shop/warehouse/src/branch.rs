@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tradewind::axum::http::StatusCode;
-use tradewind::base::Problem;
+use tradewind::base::{Problem, fault};
 use tradewind::sql::{Transaction, params};
 use tradewind::transaction::{BranchError, Call, participant};
 
@@ -48,6 +48,7 @@ impl Void {
             let sql = "SELECT state FROM outbound WHERE order_id = ?";
             let state = tx.query_one(sql, params![&it.order_id], |row| row.get::<String>(0))?;
             match state.as_deref() {
+                Some("shipped") if fault::bug("void-ignored") => return Ok(()),
                 Some("shipped") => {
                     return Err(refused("warehouse.already-shipped", "the order has shipped"));
                 }
@@ -81,7 +82,11 @@ impl Void {
     ) -> Result<(), BranchError> {
         let sql = "UPDATE outbound SET state = 'void', changed_ms = ?
             WHERE order_id = ? AND state = 'voiding' AND void_xid = ?";
-        step(tx.execute(sql, params![call.now, &it.order_id, call.xid.to_string()])?)
+        let voided = tx.execute(sql, params![call.now, &it.order_id, call.xid.to_string()])?;
+        if fault::bug("void-ignored") {
+            return Ok(());
+        }
+        step(voided)
     }
 
     /// The order ships after all: the one that is here, or the one that comes.

@@ -1,7 +1,7 @@
 //! Half messages that are branches of distributed transactions: the fence.
 
-use tradewind_base::Timestamp;
 use tradewind_base::id::Xid;
+use tradewind_base::{Timestamp, fault};
 use tradewind_message::wire::MessageId;
 use tradewind_sql::{Error, Transaction, TransactionError, params};
 
@@ -67,6 +67,9 @@ impl Store {
             let origin = Origin::Branch { xid, branch, initiator, first_check };
             if !insert(tx, &message, &origin, now)? {
                 return Err(MessageError::Reused(message.id).into());
+            }
+            if fault::bug("message-before-decision") {
+                change(tx, message.id, Word::Commit, now)?;
             }
             Ok(())
         };

@@ -1,7 +1,7 @@
 //! The rows of stock, flow and reservation, as the branches write them.
 
-use tradewind::base::Timestamp;
 use tradewind::base::id::Xid;
+use tradewind::base::{Timestamp, fault};
 use tradewind::sql::{Error, Transaction, params};
 use tradewind::transaction::{BranchError, Call};
 
@@ -32,6 +32,9 @@ const FREEZE: &str = "UPDATE stock SET frozen = frozen + ?, version = version + 
      WHERE product_id = ? AND ? <= on_hand - frozen";
 const FREEZE_FENCED: &str = "UPDATE stock SET frozen = frozen + ?, version = version + 1, fence = ? \
      WHERE product_id = ? AND ? <= on_hand - frozen AND fence <= ?";
+/// The bug `stock-without-predicate`: it takes what it is asked for, and keeps within the CHECK.
+const FREEZE_BLINDLY: &str = "UPDATE stock SET version = version + 1, \
+     frozen = CASE WHEN on_hand < frozen + ? THEN on_hand ELSE frozen + ? END WHERE product_id = ?";
 const CHANGE: &str = "UPDATE stock SET on_hand = on_hand + ?, frozen = frozen + ?, \
      version = version + 1 WHERE product_id = ? AND 0 <= frozen + ? AND 0 <= on_hand + ?";
 const FLOW: &str = "INSERT INTO stock_flow (product_id, kind, on_hand_change, frozen_change, \
@@ -82,6 +85,9 @@ pub(super) fn freeze(
     token: Option<i64>,
 ) -> Result<bool, Error> {
     let done = match token {
+        _ if fault::bug("stock-without-predicate") => {
+            tx.execute(FREEZE_BLINDLY, params![quantity, quantity, product])?
+        }
         None => tx.execute(FREEZE, params![quantity, product, quantity])?,
         Some(token) => {
             tx.execute(FREEZE_FENCED, params![quantity, token, product, quantity, token])?
