@@ -98,6 +98,9 @@ type Failed = TransactionError<WorkError>;
 const PLACE: &str = "order.place";
 const CANCEL: &str = "order.cancel";
 
+/// Why an order failed that nobody decided about in time.
+const UNDECIDED: &str = "the time for a decision ran out; nothing was ordered";
+
 /// How long the pauses between two cleanings of idempotency keys are.
 const CLEAN_EVERY: Duration = Duration::from_secs(600);
 /// How many keys one transaction cleans.
@@ -118,7 +121,12 @@ pub(crate) fn engine(
             let failed = |it: WorkError| BranchError::Failed(Box::new(it));
             let own: Own =
                 serde_json::from_value(own.clone()).map_err(|it| failed(WorkError::Answer(it)))?;
-            rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)
+            rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)?;
+            if step == Step::Fail {
+                // Whoever aborts with a better reason says it after this.
+                rows::note_reason(tx, own.order_id, UNDECIDED)?;
+            }
+            Ok(())
         })
     };
     undo(CANCEL, Step::CancelUndone, undo(PLACE, Step::Fail, setup)).start(tasks)

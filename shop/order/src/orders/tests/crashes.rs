@@ -1,6 +1,11 @@
+//! The order service dies between its durable steps, on SQLite and on MySQL.
+
 use std::time::Duration;
 
 use super::support::*;
+
+/// How long a claim of a key counts where a test repeats a request after a crash.
+const LEASE: Duration = Duration::from_millis(200);
 
 /// The order service dies while the Trys are on their way; the xid of what it began.
 async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
@@ -18,9 +23,11 @@ async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
 /// JOIN-2: a repeat goes on with the same order and the same xid.
 #[tokio::test]
 async fn a_repeat_after_a_crash_resumes_the_same_transaction() {
-    let lease = Duration::from_millis(200);
-    let mut shop = shop(settings(20_000), Some(lease)).await;
-    let xid = died_trying(&mut shop, 20_000, lease).await;
+    resumes(shop(settings(20_000), Some(LEASE)).await).await;
+}
+
+async fn resumes(mut shop: Shop) {
+    let xid = died_trying(&mut shop, 20_000, LEASE).await;
     let body = basket(&[(1, 2)]);
     let mut reply = shop.place("key-1", &body).await;
     while reply.status == 409 {
@@ -37,9 +44,11 @@ async fn a_repeat_after_a_crash_resumes_the_same_transaction() {
 /// Another xid begins only after the first is aborted for good.
 #[tokio::test]
 async fn a_repeat_after_the_deadline_begins_another_once_the_first_is_aborted() {
-    let lease = Duration::from_millis(200);
-    let mut shop = shop(settings(300), Some(lease)).await;
-    let xid = died_trying(&mut shop, 2000, lease).await;
+    begins_another(shop(settings(300), Some(LEASE)).await).await;
+}
+
+async fn begins_another(mut shop: Shop) {
+    let xid = died_trying(&mut shop, 2000, LEASE).await;
     let body = basket(&[(1, 2)]);
     let mut reply = shop.place("key-1", &body).await;
     while reply.status == 409 {
@@ -58,9 +67,15 @@ async fn a_repeat_after_the_deadline_begins_another_once_the_first_is_aborted() 
 /// Nobody repeats: the deadline ends it, also in another process.
 #[tokio::test]
 async fn what_nobody_repeats_is_aborted_at_its_deadline() {
-    let mut shop = shop(settings(300), None).await;
+    aborts(shop(settings(300), None).await).await;
+}
+
+async fn aborts(mut shop: Shop) {
     let xid = died_trying(&mut shop, 300, Duration::from_secs(60)).await;
     until(async || shop.states().await.contains_key("failed")).await;
+    let id = shop.get(ALICE, "/orders").await.json()["items"][0]["id"].clone();
+    let failed = shop.get(ALICE, &format!("/orders/{}", id.as_str().unwrap())).await.json();
+    assert!(failed["reason"].as_str().is_some_and(|it| it.contains("time")), "{failed}");
     let cancelled = |it: &Seen| it.body["xid"] == xid.as_str();
     until(async || shop.seen("points.credit", "cancel").iter().any(cancelled)).await;
     assert_eq!(shop.seen("points.credit", "confirm").len(), 0);
@@ -70,7 +85,10 @@ async fn what_nobody_repeats_is_aborted_at_its_deadline() {
 /// TX-1: what was decided is carried out by whoever comes next.
 #[tokio::test]
 async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
-    let mut shop = shop(settings(2000), None).await;
+    confirms(shop(settings(2000), None).await).await;
+}
+
+async fn confirms(mut shop: Shop) {
     shop.feels("inventory.reserve", Some(Mood::Leaves));
     let body = basket(&[(1, 2)]);
     let reply = shop.place("key-1", &body).await;
@@ -85,4 +103,29 @@ async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
     let again = shop.place("key-1", &body).await;
     assert_eq!((again.status, again.json()), (201, order));
     assert_eq!(shop.violations().await, []);
+}
+
+#[cfg(feature = "services")]
+mod on_mysql {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repeat_after_a_crash_resumes_the_same_transaction() {
+        resumes(mysql_shop("resumes", settings(20_000), Some(LEASE)).await).await;
+    }
+
+    #[tokio::test]
+    async fn a_repeat_after_the_deadline_begins_another_once_the_first_is_aborted() {
+        begins_another(mysql_shop("begins", settings(300), Some(LEASE)).await).await;
+    }
+
+    #[tokio::test]
+    async fn what_nobody_repeats_is_aborted_at_its_deadline() {
+        aborts(mysql_shop("aborts", settings(300), None).await).await;
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
+        confirms(mysql_shop("confirms", settings(2000), None).await).await;
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tradewind::base::Problem;
@@ -47,7 +48,11 @@ pub(super) struct Seen {
 pub(super) struct Others {
     seen: Arc<Mutex<Vec<Seen>>>,
     moods: Arc<Mutex<BTreeMap<&'static str, Mood>>>,
+    switch: Arc<Mutex<Option<Switch>>>,
 }
+
+/// What is set to which value when the first Try comes.
+type Switch = (Arc<AtomicU32>, u32);
 
 /// Product n costs n hundred cents.
 #[derive(Clone, Debug)]
@@ -78,6 +83,11 @@ async fn branch(
 ) -> Result<Response, Failure> {
     let seen = Seen { action: action.clone(), step: step.clone(), body };
     others.seen.lock().unwrap().push(seen);
+    if step == "try"
+        && let Some((switch, value)) = others.switch.lock().unwrap().take()
+    {
+        switch.store(value, Ordering::SeqCst);
+    }
     let mood = others.moods.lock().unwrap().get(action.as_str()).copied();
     match mood.filter(|it| (step == "try") == (*it != Mood::Leaves)) {
         None => Ok(Json(json!({"state": "done"})).into_response()),
@@ -125,6 +135,13 @@ pub(super) async fn shop(settings: Settings, lease: Option<Duration>) -> Shop {
     let folder = tempfile::tempdir().unwrap();
     let url = DatabaseUrl::sqlite(&folder.path().join("order.db"));
     shop_at(url, folder, settings, lease).await
+}
+
+/// The same with the order service's database, empty, on the real server.
+#[cfg(feature = "services")]
+pub(super) async fn mysql_shop(name: &str, settings: Settings, lease: Option<Duration>) -> Shop {
+    let url = tradewind::host::testing::fresh_mysql(&format!("tradewind_test_orders_{name}"));
+    shop_at(url, tempfile::tempdir().unwrap(), settings, lease).await
 }
 
 pub(super) async fn shop_at(
@@ -193,6 +210,12 @@ impl Shop {
             Some(mood) => drop(moods.insert(action, mood)),
             None => drop(moods.remove(action)),
         }
+    }
+
+    /// Sets `switch` when the next Try comes: what was begun is durable then.
+    #[cfg(feature = "services")]
+    pub(super) fn at_first_try(&self, switch: &Arc<AtomicU32>, value: u32) {
+        *self.others.switch.lock().unwrap() = Some((Arc::clone(switch), value));
     }
 
     /// The calls of one step of one action.

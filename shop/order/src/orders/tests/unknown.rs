@@ -1,0 +1,149 @@
+//! The connection to the database is lost at the COMMIT that decides: the answer is 202, and
+//! looking or repeating tells what became of it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tradewind::host::testing::Reply;
+
+use super::between::{Between, CUT_AFTER, CUT_BEFORE, PASS};
+use super::support::*;
+
+const LEASE: Duration = Duration::from_millis(200);
+
+async fn shop_behind(name: &str, place_ms: u64) -> (Shop, Between) {
+    let between = Between::start(&format!("tradewind_test_unknown_{name}"));
+    let folder = tempfile::tempdir().unwrap();
+    let shop = shop_at(between.url.clone(), folder, settings(place_ms), Some(LEASE)).await;
+    (shop, between)
+}
+
+/// The order's id and its path, out of an answer that does not know.
+fn where_to_look(reply: &Reply) -> (String, String) {
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let id = reply.json()["order_id"].as_str().unwrap().to_owned();
+    let path = format!("/orders/{id}");
+    assert_eq!(reply.header("location"), path, "{reply:?}");
+    assert_eq!(reply.json()["state"], "unknown");
+    assert!(reply.json()["detail"].as_str().unwrap().contains(&path), "{reply:?}");
+    (id, path)
+}
+
+/// Repeats until the answer is definite.
+async fn repeated(shop: &Shop, key: &str, body: &Value) -> Reply {
+    let mut reply = shop.place(key, body).await;
+    until(async || {
+        if matches!(reply.status, 202 | 409 | 503) {
+            reply = shop.place(key, body).await;
+        }
+        !matches!(reply.status, 202 | 409 | 503)
+    })
+    .await;
+    reply
+}
+
+/// R4.2: the order was placed and nobody could tell; it is found there, and by a repeat.
+#[tokio::test]
+async fn an_order_whose_commit_got_lost_after_it_happened_is_placed() {
+    let (shop, between) = shop_behind("placed", 5000).await;
+    shop.at_first_try(&between.at_commit, CUT_AFTER);
+    let body = basket(&[(1, 2)]);
+    let reply = shop.place("key-1", &body).await;
+    between.does(PASS);
+    let (id, path) = where_to_look(&reply);
+    until(async || shop.get(ALICE, &path).await.status == 200).await;
+    assert_eq!(shop.state(&id).await, "placed");
+    let again = repeated(&shop, "key-1", &body).await;
+    assert_eq!((again.status, again.json()["id"].as_str()), (201, Some(id.as_str())));
+    assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
+    for action in ["inventory.reserve", "points.credit", "message"] {
+        until(async || !shop.seen(action, "confirm").is_empty()).await;
+        assert_eq!(shop.seen(action, "cancel").len(), 0);
+    }
+    assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
+    assert_eq!(shop.violations().await, []);
+}
+
+/// R4.2: it had not happened: a repeat goes on with the same order.
+#[tokio::test]
+async fn an_order_whose_commit_never_came_is_placed_by_a_repeat() {
+    let (shop, between) = shop_behind("repeated", 10_000).await;
+    shop.at_first_try(&between.at_commit, CUT_BEFORE);
+    let body = basket(&[(1, 2)]);
+    let reply = shop.place("key-1", &body).await;
+    between.does(PASS);
+    let (id, _) = where_to_look(&reply);
+    let again = repeated(&shop, "key-1", &body).await;
+    assert_eq!((again.status, again.json()["id"].as_str()), (201, Some(id.as_str())));
+    assert_eq!(shop.state(&id).await, "placed");
+    assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
+    assert_eq!(shop.violations().await, []);
+}
+
+/// It had not happened and nobody repeats: looking becomes definite at the deadline.
+#[tokio::test]
+async fn an_order_whose_commit_never_came_fails_at_its_deadline() {
+    let (shop, between) = shop_behind("failed", 1000).await;
+    shop.at_first_try(&between.at_commit, CUT_BEFORE);
+    let body = basket(&[(1, 2)]);
+    let reply = shop.place("key-1", &body).await;
+    between.does(PASS);
+    let (id, path) = where_to_look(&reply);
+    until(async || shop.state(&id).await == "failed").await;
+    let reason = shop.get(ALICE, &path).await.json()["reason"].clone();
+    assert!(reason.as_str().is_some_and(|it| it.contains("nothing was ordered")), "{reason}");
+    for action in ["inventory.reserve", "points.credit", "message"] {
+        until(async || !shop.seen(action, "cancel").is_empty()).await;
+        assert_eq!(shop.seen(action, "confirm").len(), 0);
+    }
+    // The key is free for another attempt, which is another order.
+    let again = repeated(&shop, "key-1", &body).await;
+    assert_eq!(again.status, 201, "{again:?}");
+    assert_ne!(again.json()["id"].as_str(), Some(id.as_str()));
+    assert_eq!(shop.violations().await, []);
+}
+
+/// A refusal whose abort got lost is not known either, and becomes definite.
+#[tokio::test]
+async fn a_refusal_whose_abort_got_lost_becomes_a_failure() {
+    for (name, what) in [("refused_after", CUT_AFTER), ("refused_before", CUT_BEFORE)] {
+        let (shop, between) = shop_behind(name, 1000).await;
+        shop.feels("inventory.reserve", Some(Mood::Refuses("inventory.insufficient")));
+        shop.at_first_try(&between.at_commit, what);
+        let body = basket(&[(1, 2)]);
+        let reply = shop.place("key-1", &body).await;
+        between.does(PASS);
+        let (id, _) = where_to_look(&reply);
+        until(async || shop.state(&id).await == "failed").await;
+        until(async || !shop.seen("points.credit", "cancel").is_empty()).await;
+        shop.feels("inventory.reserve", None);
+        let again = repeated(&shop, "key-1", &body).await;
+        assert_eq!(again.status, 201, "{again:?}");
+        assert_eq!(shop.violations().await, []);
+    }
+}
+
+/// A cancellation nobody could tell about: looking and repeating both become definite.
+#[tokio::test]
+async fn a_cancellation_whose_commit_got_lost_becomes_definite() {
+    for (name, what) in [("cancel_after", CUT_AFTER), ("cancel_before", CUT_BEFORE)] {
+        let (shop, between) = shop_behind(name, 5000).await;
+        let placed = shop.place("key-1", &basket(&[(1, 2)])).await;
+        assert_eq!(placed.status, 201, "{placed:?}");
+        let id = placed.json()["id"].as_str().unwrap().to_owned();
+        shop.at_first_try(&between.at_commit, what);
+        let reply = shop.cancel(ALICE, &id).await;
+        between.does(PASS);
+        assert_eq!(where_to_look(&reply).0, id);
+        let definite = if what == CUT_AFTER { "cancelled" } else { "placed" };
+        until(async || shop.state(&id).await == definite).await;
+        let again = shop.cancel(ALICE, &id).await;
+        assert_eq!((again.status, &again.json()["state"]), (200, &"cancelled".into()), "{again:?}");
+        for action in ["warehouse.void", "inventory.restock", "points.revoke"] {
+            until(async || shop.seen(action, "confirm").len() == 1).await;
+            let undone = usize::from(what == CUT_BEFORE);
+            until(async || shop.seen(action, "cancel").len() == undone).await;
+        }
+        assert_eq!(shop.violations().await, []);
+    }
+}
