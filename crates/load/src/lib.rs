@@ -44,6 +44,8 @@ mod pace;
 mod plan;
 mod report;
 mod run;
+pub mod svg;
+pub mod text;
 
 pub use plan::{Arrivals, Plan, PlanError, Stage, StageError, parse_duration, parse_rate};
 pub use report::{Histogram, Report, Tick};

@@ -126,10 +126,9 @@ impl Machine {
 
     /// When the driver must come back, even if no request ends: the next arrival, tick or end.
     #[must_use]
-    pub fn wake(&self) -> Duration {
-        let tick = self.tally.next_tick();
-        let end = self.ends.saturating_add(self.drain);
-        self.next.unwrap_or(end).min(tick).min(end)
+    pub fn wake(&self, now: Duration) -> Duration {
+        let end = if now < self.ends { self.ends } else { self.ends.saturating_add(self.drain) };
+        self.next.unwrap_or(end).min(end).min(self.tally.next_tick())
     }
 
     /// The tick that is due, if one is. It covers all time since the tick before.

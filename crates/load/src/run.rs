@@ -79,7 +79,7 @@ pub async fn run_until<W: Work>(
             Some((arrival, sent, ended, outcome)) = flights.next() => {
                 machine.finish(arrival, sent, ended, outcome);
             }
-            () = pacer.until(start + machine.wake()) => {}
+            () = pacer.until(start + machine.wake(now)) => {}
         }
     }
     let (report, last) = machine.end(start.elapsed());
