@@ -24,6 +24,7 @@
 //! a few seconds. On MySQL the sequence number is a row that commits take in turn.
 
 mod api;
+pub mod audit;
 mod config;
 mod dispatch;
 pub mod machine;
@@ -112,6 +113,7 @@ pub async fn start(it: Surroundings, tasks: &Tasks) -> Result<Router, RunError> 
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host.clone(), shared, stop)?;
     let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    host.audit(&database, audit::CHECKS);
     let (tasks, shared) = (host.tasks().clone(), host.shared());
     let clock = Arc::clone(&shared.clock);
     let client = Client::standard(&tasks);

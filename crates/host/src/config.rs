@@ -1,6 +1,7 @@
 //! The settings that every service has.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tradewind_discovery::{Instance, ServiceName};
 use tradewind_service::config::{HIDDEN, Section, Setting};
@@ -17,7 +18,12 @@ pub struct HostConfig {
     pub advertise: Option<Advertise>,
     /// The database; a file of the service's name in the data folder when absent.
     pub database: Option<DatabaseSetting>,
+    /// How often the service looks for broken invariants in its database; never when zero.
+    pub audit_every: Duration,
 }
+
+/// The longest time between two looks for broken invariants.
+const AUDIT_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The address under which others reach a service, where that is not the one it listens on: behind
 /// a proxy or a port mapping.
@@ -42,7 +48,14 @@ impl HostConfig {
         let advertise = section.optional("advertise", meaning);
         let meaning = "where the data is; a SQLite file in the data folder when unset";
         let database = section.section("database").optional("url", meaning);
-        Self { edge, advertise, database }
+        let meaning = "time between two looks for broken invariants in the own database; 0s: never";
+        let audit_every = section.get_within(
+            "audit_every",
+            Duration::from_secs(60),
+            &(Duration::ZERO..=AUDIT_EVERY_MAX),
+            meaning,
+        );
+        Self { edge, advertise, database, audit_every }
     }
 }
 

@@ -25,6 +25,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tradewind_audit::Check;
 use tradewind_base::Tasks;
 use tradewind_call::{Channel, Client, Identity, Policy, Target};
 use tradewind_discovery::{
@@ -206,6 +207,14 @@ impl Host {
         health::watch_database(database.clone(), component, &self.tasks);
         self.databases.push(database.clone());
         Ok(database)
+    }
+
+    /// Looks for broken invariants of `database` in the background, as often as the settings say;
+    /// what it finds is logged and counted.
+    pub fn audit(&self, database: &Database, checks: &'static [Check]) {
+        let clock = self.shared.clock.clone();
+        let every = self.config.audit_every;
+        tradewind_audit::watch(self.name, database, checks, every, clock, &self.tasks);
     }
 
     /// A way to call `service`, in the name of this one. Waits up to [`WARM_LIMIT`] until its list

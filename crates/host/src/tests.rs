@@ -70,7 +70,8 @@ fn shared(folder: &tempfile::TempDir, registry: String) -> Shared {
 
 fn config() -> HostConfig {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    HostConfig { edge: EdgeConfig::new(any), advertise: None, database: None }
+    let edge = EdgeConfig::new(any);
+    HostConfig { edge, advertise: None, database: None, audit_every: Duration::ZERO }
 }
 
 /// Waits until `done`, with a limit.

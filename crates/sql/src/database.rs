@@ -54,24 +54,33 @@ impl Database {
         set: &'static str,
         migrations: &[Migration],
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(Shared {
-            url: url.clone(),
-            set,
-            writes: Queue::new(options.queue),
-            reads: Queue::new(options.read_queue),
-            options,
-            counters: Counters::default(),
-            threads: watch::Sender::new(0),
-            dialect: match url.0 {
-                Place::Sqlite(_) => Dialect::Sqlite,
-                Place::MySql(_) => Dialect::MySql,
-            },
-        });
+        let shared = Shared::new(url, options, set);
         // From here on an early return ends the threads that were started.
         let database = Self { owner: Arc::new(Owner { shared: Arc::clone(&shared) }) };
         match &url.0 {
             Place::Sqlite(path) => crate::sqlite::start(&shared, path, migrations)?,
             Place::MySql(server) => crate::mysql::start(&shared, server, migrations)?,
+        }
+        Ok(database)
+    }
+
+    /// Opens a database that is there, to look at it: nothing is created, migrated or written, and
+    /// every transaction is answered [`TransactionError::Closed`]. A SQLite file is opened
+    /// read-only; whoever writes it meanwhile is not disturbed beyond what a read does.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be reached.
+    pub fn open_read_only(
+        url: &DatabaseUrl,
+        options: Options,
+        set: &'static str,
+    ) -> Result<Self, OpenError> {
+        let shared = Shared::new(url, options, set);
+        shared.writes.close();
+        let database = Self { owner: Arc::new(Owner { shared: Arc::clone(&shared) }) };
+        match &url.0 {
+            Place::Sqlite(path) => crate::sqlite::start_reading(&shared, path)?,
+            Place::MySql(server) => crate::mysql::start_reading(&shared, server)?,
         }
         Ok(database)
     }
@@ -184,6 +193,22 @@ impl Drop for Owner {
 }
 
 impl Shared {
+    fn new(url: &DatabaseUrl, options: Options, set: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            url: url.clone(),
+            set,
+            writes: Queue::new(options.queue),
+            reads: Queue::new(options.read_queue),
+            options,
+            counters: Counters::default(),
+            threads: watch::Sender::new(0),
+            dialect: match url.0 {
+                Place::Sqlite(_) => Dialect::Sqlite,
+                Place::MySql(_) => Dialect::MySql,
+            },
+        })
+    }
+
     pub(crate) fn stop(&self) {
         self.writes.close();
         self.reads.close();

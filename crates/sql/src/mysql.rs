@@ -37,6 +37,18 @@ pub(crate) fn start(
         let mut worker = worker::Worker::new(server.clone(), connection::Use::Write);
         shared.thread("write", move |shared| worker.run(shared))?;
     }
+    start_readers(shared, server)
+}
+
+/// Connects once, so that a server that is not there is told now, then starts threads that read.
+pub(crate) fn start_reading(shared: &Arc<Shared>, server: &Server) -> Result<(), OpenError> {
+    let refused = |source| OpenError::Connect { url: shared.url.to_string(), source };
+    connection::open(server, &shared.options, connection::Use::Read)
+        .map_err(|source| refused(statement::classify(source, "")))?;
+    start_readers(shared, server)
+}
+
+fn start_readers(shared: &Arc<Shared>, server: &Server) -> Result<(), OpenError> {
     for _ in 0..shared.options.readers.max(1) {
         let mut worker = worker::Worker::new(server.clone(), connection::Use::Read);
         shared.thread("read", move |shared| worker.run(shared))?;

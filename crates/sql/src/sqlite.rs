@@ -53,6 +53,16 @@ pub(crate) fn start(
     Ok(())
 }
 
+/// Starts threads that read a file which is there.
+pub(crate) fn start_reading(shared: &Arc<Shared>, path: &Path) -> Result<(), OpenError> {
+    let path = path.canonicalize().map_err(|source| file_error(path, source))?;
+    for _ in 0..shared.options.readers.max(1) {
+        let reader = connection::open_onlooker(shared, &path)?;
+        shared.thread("read", move |shared| reader::run(shared, reader))?;
+    }
+    Ok(())
+}
+
 /// Creates the file and its folder if needed, both for their owner alone, and finds its one true
 /// path: two names of one file must lead to one turn file. What SQLite puts beside the file (log,
 /// index of the log) gets the mode of the file.

@@ -8,6 +8,7 @@
 //! - [`sql`]: transactions on SQLite and MySQL.
 //! - [`transaction`]: TCC over several services; [`message`]: reliable messages; [`lock`]: leases
 //!   with fencing tokens; [`idempotency`]: one effect and one answer per key.
+//! - [`audit`]: invariants over a database, stated once and checked by tests and running servers.
 //! - [`base`]: time, ids, tasks, the context of a request, problem documents; the most used are
 //!   here at the top as well.
 //!
@@ -87,6 +88,7 @@
 //! }
 //! ```
 
+pub use tradewind_audit as audit;
 pub use tradewind_base as base;
 pub use tradewind_base::{
     Clock, Context, Deadline, ExposeSecret, ManualClock, Monotonic, Problem, Rng, SecretString,

@@ -97,6 +97,7 @@ impl Config {
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host, shared, stop)?;
     let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    host.audit(&database, audit::CHECKS);
     let store = Store::new(database.clone());
     let loaded = store.load_first_day(host.shared().clock.now()).await;
     if loaded.map_err(|it: StoreError| RunError::Load(it.into()))? {

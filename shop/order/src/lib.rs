@@ -94,6 +94,7 @@ pub enum RunError {
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host.clone(), shared, stop)?;
     let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    host.audit(&database, orders::audit::CHECKS);
     let store = Store::new(database.clone());
     let login = login(&config, &host, store).await?;
     let inventory = InventoryClient::new(

@@ -84,6 +84,7 @@ impl Config {
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host, shared, stop)?;
     let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    host.audit(&database, audit::CHECKS);
     let clock = Arc::clone(&host.shared().clock);
     let branches = Participants::new(database.clone(), clock).with(Credit).with(Revoke);
     let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());

@@ -162,23 +162,24 @@ async fn the_audit_tells(points: &Points) {
         (
             "UPDATE account SET balance = balance + 1 WHERE user_id = 'u-place'",
             "UPDATE account SET balance = balance - 1 WHERE user_id = 'u-place'",
-            ("POINTS-1", "u-place"),
+            ("POINTS-1", "user=u-place "),
         ),
         (
             "UPDATE account SET user_id = 'u-gone' WHERE user_id = 'u-drop'",
             "UPDATE account SET user_id = 'u-drop' WHERE user_id = 'u-gone'",
-            ("POINTS-1", "u-drop"),
+            ("POINTS-1", "user=u-drop "),
         ),
         (
             "INSERT INTO pending VALUES ('o-place', 'credit', 'u-place', 1, 'x', 0)",
             "DELETE FROM pending WHERE order_id = 'o-place'",
-            ("POINTS-2", "o-place"),
+            ("POINTS-2", "order=o-place "),
         ),
     ] {
         assert_eq!(points.write(break_it).await.unwrap(), 1);
         let found = points.violations().await;
-        let found: Vec<_> = found.iter().map(|it| (it.invariant, it.about.as_str())).collect();
-        assert!(found.contains(&expected), "{break_it}: {found:?}");
+        let (invariant, start) = expected;
+        let hit = found.iter().any(|it| it.invariant == invariant && it.row.starts_with(start));
+        assert!(hit, "{break_it}: {found:?}");
         assert_eq!(points.write(mend).await.unwrap(), 1);
     }
     assert_eq!(points.violations().await, []);
@@ -207,7 +208,8 @@ async fn a_revocation_without_credit_is_told(points: &Points) {
     points.write(sql).await.unwrap();
     let found = points.violations().await;
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!((found[0].invariant, found[0].about.as_str()), ("POINTS-2", "o-orphan"));
+    assert_eq!(found[0].invariant, "POINTS-2");
+    assert!(found[0].row.starts_with("order=o-orphan "), "{found:?}");
 }
 
 async fn all(url: &DatabaseUrl) -> Points {

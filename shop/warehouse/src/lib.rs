@@ -33,6 +33,7 @@
 //! them.
 
 pub mod api;
+pub mod audit;
 pub mod branch;
 pub mod placed;
 mod schema;
@@ -116,6 +117,7 @@ impl Config {
 pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunError> {
     let mut host = Host::new(SERVICE, config.host, shared, stop)?;
     let database = host.database(schema::SET, schema::MIGRATIONS).await?;
+    host.audit(&database, audit::CHECKS);
     let broker = BrokerClient::new(host.channel(BrokerClient::SERVICE, Policy::default()).await?);
     let (shared, tasks) = (host.shared(), host.tasks());
     let clock = Arc::clone(&shared.clock);

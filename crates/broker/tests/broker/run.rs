@@ -53,8 +53,8 @@ async fn it_registers_serves_and_ends_in_order() {
         assert_eq!(reply.json()["state"], "parked-unrouted", "{reply:?}");
         stop.now();
     };
-    let both =
-        async { tokio::join!(tradewind_broker::run(config, shared, stop.clone()), meanwhile) };
+    let run = Box::pin(tradewind_broker::run(config, shared, stop.clone()));
+    let both = async { tokio::join!(run, meanwhile) };
     let (ended, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.unwrap();
     ended.unwrap();
     assert!(folder.path().join("broker.db").is_file());

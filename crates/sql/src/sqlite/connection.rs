@@ -84,6 +84,16 @@ pub(super) fn open_reader(shared: &Shared, path: &Path) -> Result<Limited, OpenE
     Limited::new(connection, shared.options.run_time_max).map_err(failed)
 }
 
+/// A reader that cannot write at all, and does not even empty the write-ahead log when it closes.
+pub(super) fn open_onlooker(shared: &Shared, path: &Path) -> Result<Limited, OpenError> {
+    let connection = open_with(shared, path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let failed = |source| refused(shared, classify(source, ""));
+    // Opening does not read the file; this does, so that what is no database is told now.
+    let look = "SELECT COUNT(*) FROM sqlite_schema";
+    connection.query_row(look, [], |row| row.get::<_, i64>(0)).map_err(failed)?;
+    Limited::new(connection, shared.options.run_time_max).map_err(failed)
+}
+
 pub(super) fn open_checkpointer(shared: &Shared, path: &Path) -> Result<Connection, OpenError> {
     let connection = open(shared, path)?;
     let failed = |source| refused(shared, classify(source, ""));
@@ -92,7 +102,11 @@ pub(super) fn open_checkpointer(shared: &Shared, path: &Path) -> Result<Connecti
 }
 
 fn open(shared: &Shared, path: &Path) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    open_with(shared, path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+fn open_with(shared: &Shared, path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
+    let flags = mode | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let settings = || {
         let connection = Connection::open_with_flags(path, flags)?;
         // First of all, as the settings below may themselves have to wait for a lock.

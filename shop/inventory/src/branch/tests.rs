@@ -1,10 +1,11 @@
 use serde_json::{Value, json};
+use tradewind::audit::{self, Violation};
 use tradewind::base::SystemClock;
 use tradewind::host::testing::{Reply, Running};
 use tradewind::sql::{self, DatabaseUrl, Options, Transaction, TransactionError, params};
 
 use super::*;
-use crate::audit::{Violation, audit};
+use crate::audit::CHECKS;
 use crate::schema::{MIGRATIONS, SET};
 use crate::store::Store;
 
@@ -78,7 +79,11 @@ impl Shop {
     }
 
     async fn violations(&self) -> Vec<Violation> {
-        self.database.read("audit", audit).await.unwrap()
+        let now = SystemClock::new().now();
+        let look = move |tx: &mut Transaction<'_>| audit::all(tx, CHECKS, now);
+        let found: Result<_, TransactionError<sql::Error>> =
+            self.database.read("audit", look).await;
+        found.unwrap()
     }
 
     async fn write(&self, sql: &'static str) {

@@ -8,7 +8,9 @@ use tradewind::base::id::Xid;
 use tradewind::base::identity::{USER_HEADER, User};
 use tradewind::base::{Clock, Rng, SystemClock};
 use tradewind::host::testing::{Reply, Running};
-use tradewind::sql::{Database, DatabaseUrl, Error, Options, TransactionError, params};
+use tradewind::sql::{
+    Database, DatabaseUrl, Error, Options, Transaction, TransactionError, params,
+};
 use tradewind::transaction::Participants;
 
 use crate::branch::{Credit, Revoke};
@@ -72,8 +74,11 @@ impl Points {
         (number("balance"), number("pending"), amounts)
     }
 
-    pub(super) async fn violations(&self) -> Vec<audit::Violation> {
-        self.database.read("audit", audit::audit).await.unwrap()
+    pub(super) async fn violations(&self) -> Vec<tradewind::audit::Violation> {
+        let now = self.clock.now();
+        let look = move |tx: &mut Transaction<'_>| tradewind::audit::all(tx, audit::CHECKS, now);
+        let found: Result<_, TransactionError<Error>> = self.database.read("audit", look).await;
+        found.unwrap()
     }
 
     pub(super) async fn write(&self, sql: &'static str) -> Result<u64, Error> {

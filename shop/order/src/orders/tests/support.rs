@@ -234,6 +234,11 @@ impl Shop {
         self.life.running.send("GET", path, &headers, "").await
     }
 
+    pub(super) async fn as_service(&self, path: &str) -> Reply {
+        let headers = [self.life.running.caller("console")];
+        self.life.running.send("GET", path, &headers, "").await
+    }
+
     pub(super) async fn cancel(&self, user: &str, id: &str) -> Reply {
         let headers = [as_user(&self.life.running, user)];
         self.life.running.send("POST", &format!("/orders/{id}/cancel"), &headers, "").await
@@ -263,8 +268,12 @@ impl Shop {
         self.life.running.post(api::SHIPPED_PATH, &headers, &body).await
     }
 
-    pub(super) async fn violations(&self) -> Vec<audit::Violation> {
-        self.life.orders.database.read("audit", audit::audit).await.unwrap()
+    pub(super) async fn violations(&self) -> Vec<tradewind::audit::Violation> {
+        let now = SystemClock::new().now();
+        let look = move |tx: &mut Transaction<'_>| tradewind::audit::all(tx, audit::CHECKS, now);
+        let found: Result<_, TransactionError<tradewind::sql::Error>> =
+            self.life.orders.database.read("audit", look).await;
+        found.unwrap()
     }
 
     /// How many orders are in each state.

@@ -1,0 +1,1 @@
+//! The shop's invariants over all its databases.
