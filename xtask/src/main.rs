@@ -5,7 +5,7 @@
 //! | `test` | everything CI runs: format, lints, tidy, docs, plain tests, tests with real servers |
 //! | `tidy` | the rules of this repository that no lint knows; `--fix` rewrites what is generated |
 //! | `services` | installs and starts the real servers, says how to reach them, ends them with Enter |
-//! | `soak` | the long suites: many more property-test cases, long load |
+//! | `soak` | the long suites: many more property-test cases, long load, 10,000 orders in a storm |
 
 mod cargo;
 mod services;

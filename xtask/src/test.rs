@@ -11,6 +11,7 @@ use crate::tidy;
 
 /// Packages with tests behind the feature `services`.
 const WITH_SERVICES: &[&str] = &[
+    "tradewind-chaos",
     "tradewind-sql",
     "tradewind-gateway",
     "tradewind-inventory",

@@ -1,0 +1,64 @@
+//! Looks into the databases of an estate, read-only: what is still open.
+
+use tradewind_e2e::Estate;
+
+/// What may not be left when everything has settled: of which server, what, and how many.
+const OPEN: &[(&str, &str, &str)] = &[
+    ("order", "open transactions", "SELECT COUNT(*) FROM tradewind_tcc WHERE phase NOT IN (4, 5)"),
+    (
+        "order",
+        "orders that are not at their end",
+        "SELECT COUNT(*) FROM order_header WHERE state IN ('placing', 'placed', 'cancelling')",
+    ),
+    ("inventory", "reservations", "SELECT COUNT(*) FROM tradewind_fence WHERE status = 1"),
+    ("points", "reservations", "SELECT COUNT(*) FROM tradewind_fence WHERE status = 1"),
+    ("warehouse", "reservations", "SELECT COUNT(*) FROM tradewind_fence WHERE status = 1"),
+    ("warehouse", "orders to ship", "SELECT COUNT(*) FROM outbound WHERE state = 'received'"),
+    ("warehouse", "unsent messages", "SELECT COUNT(*) FROM message_outbox"),
+    ("broker", "reservations", "SELECT COUNT(*) FROM branch_fence WHERE state = 1"),
+    ("broker", "undecided messages", "SELECT COUNT(*) FROM message WHERE state IN (1, 4)"),
+    ("broker", "deliveries", "SELECT COUNT(*) FROM delivery"),
+];
+
+/// What may not be there at all: nothing in a run is wrong with any message.
+const NEVER: &[(&str, &str, &str)] = &[
+    ("broker", "dead letters", "SELECT COUNT(*) FROM dead_letter"),
+    ("order", "transactions for a human", "SELECT COUNT(*) FROM tradewind_tcc WHERE stuck = 1"),
+];
+
+/// What is still to be done, in words.
+#[must_use]
+pub fn open(estate: &Estate) -> Vec<String> {
+    found(estate, OPEN)
+}
+
+/// What should not have come about, in words.
+#[must_use]
+pub fn wrong(estate: &Estate) -> Vec<String> {
+    found(estate, NEVER)
+}
+
+fn found(estate: &Estate, questions: &[(&str, &str, &str)]) -> Vec<String> {
+    let ask = |(server, what, sql): &(&str, &str, &str)| match count(estate, server, sql) {
+        Ok(0) => None,
+        Ok(count) => Some(format!("{server}: {count} {what}")),
+        Err(error) => Some(format!("{server}: {error:#}")),
+    };
+    questions.iter().filter_map(ask).collect()
+}
+
+/// A number from the database of a server.
+fn count(estate: &Estate, server: &str, sql: &str) -> anyhow::Result<i64> {
+    #[cfg(feature = "services")]
+    if let Some(databases) = estate.databases() {
+        use mysql::prelude::Queryable as _;
+        let count: Option<i64> = databases.connect(server).query_first(sql)?;
+        return count.ok_or_else(|| anyhow::anyhow!("no row"));
+    }
+    let file = estate.data().join(format!("{server}.db"));
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = rusqlite::Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
