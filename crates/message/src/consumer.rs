@@ -93,7 +93,7 @@ impl Consumer {
     {
         let event = Event::read(headers, body, &self.key, self.clock.now())?;
         let (name, now, id) = (Arc::clone(&self.name), self.clock.now(), event.id);
-        let topic = event.topic.clone();
+        let (topic, xid) = (event.topic.clone(), event.xid.map(|it| it.to_string()));
         fault::point(format_args!("message.{topic}.received"));
         let work = move |tx: &mut Transaction<'_>| {
             if !Self::first(tx, &name, event.id, now)? {
@@ -104,6 +104,9 @@ impl Consumer {
         };
         let taken = self.database.transaction("consume", work).await;
         fault::point(format_args!("message.{topic}.consumed"));
+        if let Ok(taken) = &taken {
+            tracing::debug!(msg.id = %id, topic, tcc.xid = xid, ?taken, "message consumed");
+        }
         taken.map_err(|error| answer(id, &error))
     }
 

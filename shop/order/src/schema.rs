@@ -47,6 +47,22 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     LOG[4],
     consumed(15),
     consumed_by_time(16),
+    Migration {
+        version: 17,
+        name: "add the trace of orders",
+        // The id that all hops of the order's way share, 32 hexadecimal digits.
+        sqlite: "ALTER TABLE order_header ADD COLUMN trace_id TEXT",
+        mysql: "ALTER TABLE order_header
+            ADD COLUMN trace_id VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin",
+    },
+    Migration {
+        version: 18,
+        name: "index order by cancellation",
+        // Most orders have none; their rows need no place in it.
+        sqlite: "CREATE INDEX order_header_by_cancel ON order_header (cancel_xid)
+            WHERE cancel_xid IS NOT NULL",
+        mysql: "CREATE INDEX order_header_by_cancel ON order_header (cancel_xid)",
+    },
 ];
 
 const KEYS: [Migration; 2] = idempotency::migrations(8);

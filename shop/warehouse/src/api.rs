@@ -45,6 +45,8 @@ pub struct OutboundView {
     pub message_id: Option<String>,
     /// The transaction that placed it.
     pub xid: Option<String>,
+    /// What all hops of the order's way log, also the shipment: 32 hexadecimal digits.
+    pub trace_id: Option<String>,
     /// The transaction that cancels or cancelled it.
     pub void_xid: Option<String>,
     /// When it came, in milliseconds since the Unix epoch; so are the other times.
@@ -157,6 +159,7 @@ impl From<Outbound> for OutboundView {
             total_cents: None,
             message_id: None,
             xid: None,
+            trace_id: None,
             void_xid: it.void_xid,
             received_at: None,
             ship_after: None,
@@ -169,6 +172,7 @@ impl From<Outbound> for OutboundView {
             view.total_cents = Some(it.total_cents);
             view.message_id = Some(it.message_id);
             view.xid = it.xid;
+            view.trace_id = it.trace.map(|it| format!("{:032x}", it.trace_id()));
             view.received_at = Some(it.received);
             view.ship_after = Some(it.ship_after);
         }

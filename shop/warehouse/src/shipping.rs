@@ -104,10 +104,13 @@ impl Shipper {
         batch.sort_by(|a, b| a.order_id.cmp(&b.order_id));
         let mut shipped = 0;
         if !batch.is_empty() {
-            let work = move |tx: &mut Transaction<'_>| ship(tx, &batch, now);
-            shipped = self.database.transaction("ship", work).await?;
+            let due = batch.clone();
+            let work = move |tx: &mut Transaction<'_>| ship(tx, &due, now);
+            let mine = self.database.transaction("ship", work).await?;
+            shipped = mine.len();
             fault::point(format_args!("warehouse.shipped"));
             self.outbox.hand_over();
+            mine.iter().filter_map(|at| batch.get(*at)).for_each(Due::note);
             tracing::info!(shipped, "orders shipped");
         }
         let next = self.database.read("shipping next", next).await?;
@@ -131,21 +134,29 @@ impl Shipper {
     }
 }
 
+impl Due {
+    fn note(&self) {
+        let trace = self.trace.map(|it| format!("{:032x}", it.trace_id()));
+        let (order, message) = (&self.order_id, self.draft.id());
+        tracing::debug!(order.id = order, msg.id = %message, trace.id = trace, "order shipped");
+    }
+}
+
 fn due(tx: &mut Transaction<'_>, now: Timestamp) -> Result<Vec<(String, Option<String>)>, Error> {
     let sql = "SELECT order_id, trace FROM outbound WHERE state = 'received' AND ship_after_ms <= ?
         ORDER BY ship_after_ms, order_id LIMIT ?";
     tx.query(sql, params![now, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Ships those of the batch that nobody shipped or held back meanwhile; says how many.
-fn ship(tx: &mut Transaction<'_>, batch: &[Due], now: Timestamp) -> Result<usize, Error> {
-    let mut shipped = 0;
-    for it in batch {
+/// Ships those of the batch that nobody shipped or held back meanwhile; says which.
+fn ship(tx: &mut Transaction<'_>, batch: &[Due], now: Timestamp) -> Result<Vec<usize>, Error> {
+    let mut shipped = Vec::with_capacity(batch.len());
+    for (at, it) in batch.iter().enumerate() {
         let sql = "UPDATE outbound SET state = 'shipped', shipped_ms = ?, changed_ms = ?
             WHERE order_id = ? AND state = 'received' AND ship_after_ms <= ?";
         if tx.execute(sql, params![now, now, &it.order_id, now])? == 1 {
             Outbox::write(tx, &it.draft, it.trace, now)?;
-            shipped += 1;
+            shipped.push(at);
         }
     }
     Ok(shipped)

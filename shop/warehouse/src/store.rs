@@ -1,6 +1,6 @@
 //! What is read of the database.
 
-use tradewind::base::Timestamp;
+use tradewind::base::{Timestamp, TraceContext};
 use tradewind::sql::{self, Database, Row, Transaction, TransactionError, params};
 
 use crate::placed::Line;
@@ -32,6 +32,7 @@ pub(crate) struct Contents {
     pub(crate) total_cents: i64,
     pub(crate) message_id: String,
     pub(crate) xid: Option<String>,
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) received: Timestamp,
     pub(crate) ship_after: Timestamp,
 }
@@ -40,10 +41,10 @@ pub(crate) struct Contents {
 pub(crate) type StoreError = TransactionError<sql::Error>;
 
 const BY_ID: &str = "SELECT order_id, state, void_xid, shipped_ms, received_ms, ship_after_ms, \
-     user_id, address, items, total_cents, message_id, placed_xid \
+     user_id, address, items, total_cents, message_id, placed_xid, trace \
      FROM outbound WHERE order_id = ?";
 const PAGE: &str = "SELECT order_id, state, void_xid, shipped_ms, received_ms, ship_after_ms, \
-     user_id, address, items, total_cents, message_id, placed_xid \
+     user_id, address, items, total_cents, message_id, placed_xid, trace \
      FROM outbound WHERE ? = '' OR state = ? ORDER BY order_id DESC LIMIT ? OFFSET ?";
 const TOTAL: &str = "SELECT COUNT(*) FROM outbound WHERE ? = '' OR state = ?";
 
@@ -86,7 +87,7 @@ fn outbound(row: &Row) -> Result<Outbound, sql::Error> {
 }
 
 fn contents(row: &Row, received: Timestamp) -> Result<Contents, sql::Error> {
-    let items: String = row.get(8)?;
+    let (items, trace): (String, Option<String>) = (row.get(8)?, row.get(12)?);
     Ok(Contents {
         user_id: row.get(6)?,
         address: row.get(7)?,
@@ -95,6 +96,7 @@ fn contents(row: &Row, received: Timestamp) -> Result<Contents, sql::Error> {
         total_cents: row.get(9)?,
         message_id: row.get(10)?,
         xid: row.get(11)?,
+        trace: trace.as_deref().and_then(TraceContext::parse),
         received,
         ship_after: row.get(5)?,
     })

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
-use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER};
-use tradewind_base::id::{RequestId, RequestText};
+use tradewind_base::context::{DEADLINE_HEADER, REQUEST_ID_HEADER, TRACE_HEADER, XID_HEADER};
+use tradewind_base::id::{RequestId, RequestText, Xid};
 use tradewind_base::{Clock, Context, Deadline, Problem, Rng, Tasks, TraceContext};
 
 use super::body::{Inbound, Tracked};
@@ -108,12 +108,16 @@ impl Edge {
         let request_id = context.request_id.clone();
         let bare = (self.bare)(parts.uri.path());
         let trace = context.trace.map(TraceContext::trace_id).unwrap_or_default();
+        // For the log alone: whoever works on a transaction reads it from what it is sent.
+        let xid =
+            parts.headers.get(XID_HEADER).and_then(|it| it.to_str().ok()?.parse::<Xid>().ok());
         let span = tracing::info_span!(
             "request",
             service = self.name,
             http.method = %parts.method,
             request.id = request_id.as_ref().map(RequestText::as_str),
             trace.id = format!("{trace:032x}"),
+            tcc.xid = xid.map(tracing::field::display),
         );
         let path = parts.uri.path().to_owned();
         let mut response =

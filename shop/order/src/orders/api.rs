@@ -7,6 +7,7 @@
 //! | `GET /orders/{id}` | 200; 404 also for others' |
 //! | `GET /orders/{id}/trail` | 200 events, transactions, message |
 //! | `POST /orders/{id}/cancel` | 200 cancelled, also for a repeat; 202 not known yet; 409 shipped |
+//! | `GET /trail` with `order_id`, `xid` or `message_id` | for services: 200 the same of anybody's order; 404 |
 //! | `POST /messages/order-shipped` | for the broker |
 
 use std::sync::Arc;
@@ -23,13 +24,13 @@ use tradewind::service::axum::extract::State;
 use tradewind::service::axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use tradewind::service::axum::response::{IntoResponse as _, Response};
 use tradewind::service::axum::routing::{get, post};
-use tradewind::service::{Answer, Failure, Json, Path, Query, User};
+use tradewind::service::{Answer, Caller, Failure, Json, Path, Query, User};
 use tradewind::sql::Transaction;
 
 use super::cancel::Cancelled;
 use super::place::Placed;
 use super::problems::{self, database};
-use super::rows::{self, Filter};
+use super::rows::{self, Filter, Known};
 use super::view::{OrderView, Page, Trail};
 use super::{OrderId, Orders, WorkError, shipped};
 use crate::inventory::Inventory;
@@ -58,6 +59,7 @@ where
         .route("/orders/{id}", get(find::<I>))
         .route("/orders/{id}/trail", get(trail::<I>))
         .route("/orders/{id}/cancel", post(cancel::<I>))
+        .route("/trail", get(trail_of::<I>))
         .route(SHIPPED_PATH, shipped)
         .with_state(orders)
         .merge(outcome)
@@ -118,6 +120,44 @@ async fn trail<I: Clone + Send + Sync + 'static>(
     };
     let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
     found.map(Json).ok_or_else(problems::unknown_order)
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct TrailQuery {
+    order_id: Option<String>,
+    xid: Option<String>,
+    message_id: Option<String>,
+}
+
+/// The trail of anybody's order, for services of the estate: the gateway never vouches for one.
+async fn trail_of<I: Clone + Send + Sync + 'static>(
+    State(orders): State<Orders<I>>,
+    Caller(_): Caller,
+    Query(query): Query<TrailQuery>,
+) -> Answer<Trail> {
+    let (by, this) = (query.known()?, orders.clone());
+    let work = move |tx: &mut Transaction<'_>| {
+        rows::known(tx, &by)?.map(|it| this.follow(tx, it)).transpose()
+    };
+    let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
+    found.map(Json).ok_or_else(problems::unknown_id)
+}
+
+impl TrailQuery {
+    fn known(self) -> Result<Known, Failure> {
+        let wrong = |name: &str| Failure::from(bad_query(name, "is not such an id".to_owned()));
+        match (self.order_id, self.xid, self.message_id) {
+            (Some(it), None, None) => it.parse().map(Known::Order).map_err(|_| wrong("order_id")),
+            (None, Some(it), None) => it.parse().map(Known::Xid).map_err(|_| wrong("xid")),
+            (None, None, Some(it)) => {
+                it.parse().map(Known::Message).map_err(|_| wrong("message_id"))
+            }
+            _ => {
+                Err(bad_query("xid", "send xid, order_id or message_id, one of them".to_owned())
+                    .into())
+            }
+        }
+    }
 }
 
 /// As text, so that every wrong value of a query is named at once.
@@ -211,6 +251,7 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
             message_id: it.message_id,
             cancel_xid: it.cancel_xid,
             cancel_phase: cancelling,
+            trace_id: it.trace_id,
             events,
         })
     }

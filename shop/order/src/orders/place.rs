@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tradewind::base::id::Xid;
 use tradewind::base::identity::User;
-use tradewind::base::{Problem, Rng, fault};
+use tradewind::base::{Context, Problem, Rng, fault};
 use tradewind::idempotency::{Attempt, Claim, Fence, Fingerprint, Key, Scope, StoredAnswer, store};
 use tradewind::message::wire::{ACTION, BROKER};
 use tradewind::message::{Draft as Message, MessageId};
@@ -205,6 +205,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             points,
             xid,
             message_id: MessageId::of_branch(xid, branch),
+            trace: Context::current().trace,
             lines: quote.lines,
         };
         Ok(Plan { declaration, order })
@@ -279,6 +280,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
 
     /// Durable steps 2 and 3.
     async fn carry(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
+        tracing::debug!(order.id = %work.order_id, tcc.xid = %work.declaration.xid(), "order begun");
         match Box::pin(self.engine.try_all(&work.declaration)).await {
             Tried::Reserved => self.commit(attempt, &work).await,
             failed => self.fail(attempt, &work, problems::of_tried("ordered", failed)).await,

@@ -49,6 +49,11 @@ pub(super) fn unknown_order() -> Failure {
     .into()
 }
 
+pub(super) fn unknown_id() -> Failure {
+    let detail = "no order is known under this id";
+    Problem::new(StatusCode::NOT_FOUND, "order.unknown", detail).title("Unknown order").into()
+}
+
 pub(super) fn state(code: &str, detail: String) -> Problem {
     Problem::new(StatusCode::CONFLICT, code, detail)
 }

@@ -1,7 +1,7 @@
 //! The rows of orders, their lines and their events.
 
-use tradewind::base::Timestamp;
 use tradewind::base::id::Xid;
+use tradewind::base::{Timestamp, TraceContext};
 use tradewind::message::MessageId;
 use tradewind::sql::{self, Row, Transaction, Value, params};
 
@@ -20,6 +20,7 @@ pub(super) struct New {
     pub(super) points: i64,
     pub(super) xid: Xid,
     pub(super) message_id: MessageId,
+    pub(super) trace: Option<TraceContext>,
     pub(super) lines: Vec<QuoteLine>,
 }
 
@@ -41,6 +42,18 @@ pub(super) struct Header {
     pub(super) version: i64,
     pub(super) created_at_ms: i64,
     pub(super) updated_at_ms: i64,
+    pub(super) trace_id: Option<String>,
+}
+
+/// The one id under which an order is looked up, whoever's it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Its own.
+    Order(OrderId),
+    /// That of the transaction that places it, or of the last that cancels it.
+    Xid(Xid),
+    /// That of the message that tells of it.
+    Message(MessageId),
 }
 
 /// Which orders of a user are listed.
@@ -57,8 +70,8 @@ pub(super) struct Filter {
 }
 
 const INSERT: &str = "INSERT INTO order_header (id, user_id, state, address, total_cents, \
-     currency, points, xid, message_id, version, created_at_ms, updated_at_ms) \
-     VALUES (?, ?, 'placing', ?, ?, ?, ?, ?, ?, 1, ?, ?)";
+     currency, points, xid, message_id, version, created_at_ms, updated_at_ms, trace_id) \
+     VALUES (?, ?, 'placing', ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)";
 const INSERT_LINE: &str = "INSERT INTO order_line (order_id, product_id, line, sku, name, \
      unit_price_cents, quantity, line_total_cents) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 const FIRST_EVENT: &str = "INSERT INTO order_event \
@@ -67,11 +80,14 @@ const FIRST_EVENT: &str = "INSERT INTO order_event \
 const EVENT: &str = "INSERT INTO order_event \
      (order_id, version, from_state, to_state, step, xid, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)";
 const BY_ID: &str = "SELECT id, user_id, state, address, total_cents, currency, points, xid, \
-     message_id, cancel_xid, reason, shipped_at, version, created_at_ms, updated_at_ms \
-     FROM order_header WHERE id = ?";
+     message_id, cancel_xid, reason, shipped_at, version, created_at_ms, updated_at_ms, \
+     trace_id FROM order_header WHERE id = ?";
+const ID_BY_XID: &str = "SELECT id FROM order_header WHERE xid = ?";
+const ID_BY_CANCEL: &str = "SELECT id FROM order_header WHERE cancel_xid = ?";
+const ID_BY_MESSAGE: &str = "SELECT id FROM order_header WHERE message_id = ?";
 const LIST: &str = "SELECT id, user_id, state, address, total_cents, currency, points, xid, \
-     message_id, cancel_xid, reason, shipped_at, version, created_at_ms, updated_at_ms \
-     FROM order_header WHERE user_id = ? AND (? = '' OR id < ?) \
+     message_id, cancel_xid, reason, shipped_at, version, created_at_ms, updated_at_ms, \
+     trace_id FROM order_header WHERE user_id = ? AND (? = '' OR id < ?) \
      AND (? = '' OR xid = ? OR cancel_xid = ?) AND (? = '' OR message_id = ?) \
      ORDER BY id DESC LIMIT ?";
 const MOVE: &str = "UPDATE order_header SET state = ?, version = version + 1, updated_at_ms = ? \
@@ -101,7 +117,8 @@ pub(super) fn insert(tx: &mut Transaction<'_>, it: &New, now: Timestamp) -> Resu
             xid.as_str(),
             it.message_id.to_string(),
             now,
-            now
+            now,
+            it.trace.map(|it| format!("{:032x}", it.trace_id()))
         ],
     )?;
     for (number, line) in (1_i64..).zip(&it.lines) {
@@ -125,6 +142,20 @@ pub(super) fn insert(tx: &mut Transaction<'_>, it: &New, now: Timestamp) -> Resu
 /// The order, whoever's it is.
 pub(super) fn header(tx: &mut Transaction<'_>, id: &str) -> Result<Option<Header>, WorkError> {
     tx.query_one(BY_ID, params![id], columns)?.map(read).transpose()
+}
+
+/// The order under one of its ids, whoever's it is.
+pub(super) fn known(tx: &mut Transaction<'_>, by: &Known) -> Result<Option<Header>, WorkError> {
+    let mut id = |sql: &'static str, by: String| tx.query_one(sql, params![by], |row| row.get(0));
+    let id: Option<String> = match by {
+        Known::Order(id) => Some(id.to_string()),
+        Known::Message(message) => id(ID_BY_MESSAGE, message.to_string())?,
+        Known::Xid(xid) => match id(ID_BY_XID, xid.to_string())? {
+            Some(found) => Some(found),
+            None => id(ID_BY_CANCEL, xid.to_string())?,
+        },
+    };
+    id.map_or(Ok(None), |id| header(tx, &id))
 }
 
 /// Those of a user's orders that the filter lets pass, newest first.
@@ -234,6 +265,7 @@ fn columns(row: &Row) -> Result<(Header, String), sql::Error> {
         version: row.get(12)?,
         created_at_ms: row.get(13)?,
         updated_at_ms: row.get(14)?,
+        trace_id: row.get(15)?,
     };
     Ok((header, row.get(2)?))
 }

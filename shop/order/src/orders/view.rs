@@ -108,6 +108,9 @@ pub struct Trail {
     /// How far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_phase: Option<String>,
+    /// What all hops of its way log: the trace id of the request that placed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// The event log, oldest first.
     pub events: Vec<Event>,
 }

@@ -46,6 +46,11 @@ pub(super) async fn an_order_is_placed(shop: &Shop) {
     }
     let path = format!("/orders/{id}/trail");
     until(async || shop.get(ALICE, &path).await.json()["phase"] == "committed").await;
+    for (query, value) in [("order_id", id), ("xid", ""), ("message_id", "")] {
+        let value = if value.is_empty() { order[query].as_str().unwrap() } else { value };
+        let found = shop.as_service(&format!("/trail?{query}={value}")).await;
+        assert_eq!((found.status, &found.json()["order_id"]), (200, &json!(id)), "{found:?}");
+    }
     let trail = shop.get(ALICE, &path).await.json();
     assert_eq!((&trail["xid"], &trail["message_id"]), (&order["xid"], &order["message_id"]));
     let steps: Vec<_> =
@@ -146,6 +151,28 @@ async fn a_wrong_request_names_what_is_wrong_and_begins_nothing() {
         assert_eq!(shop.get(ALICE, &format!("/orders?{query}")).await.status, 400, "{query}");
     }
     assert_eq!(shop.states().await, [].into());
+}
+
+/// Anybody's order is shown to services alone.
+#[tokio::test]
+async fn a_service_finds_an_order_by_each_of_its_ids() {
+    let shop = shop(settings(2000), None).await;
+    let order = shop.place("key-1", &basket(&[(1, 1)])).await.json();
+    let id = order["id"].as_str().unwrap();
+    assert_eq!(shop.cancel(ALICE, id).await.status, 200);
+    let trail = shop.as_service(&format!("/trail?order_id={id}")).await.json();
+    let by_cancel = format!("/trail?xid={}", trail["cancel_xid"].as_str().unwrap());
+    assert_eq!(shop.as_service(&by_cancel).await.json()["order_id"], id);
+    assert_eq!(trail["trace_id"].as_str().map(str::len), Some(32), "{trail}");
+    assert_eq!(shop.get(ALICE, &by_cancel).await.status, 403);
+    let none = "00000000000000000000000000000001";
+    for unknown in [format!("xid=txn_{none}"), format!("message_id=msg_{none}")] {
+        let reply = shop.as_service(&format!("/trail?{unknown}")).await;
+        assert_eq!((reply.status, reply.problem().0.as_str()), (404, "order.unknown"));
+    }
+    for wrong in ["", "xid=1", "order_id=x", "message_id=ord_1", "xid=a&order_id=b"] {
+        assert_eq!(shop.as_service(&format!("/trail?{wrong}")).await.status, 400, "{wrong}");
+    }
 }
 
 #[tokio::test]
