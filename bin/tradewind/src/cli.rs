@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::load::Load;
+
 /// The server side of a Spring-Cloud-style estate: registry, gateway, calls and a shop that
 /// proves them.
 #[derive(Debug, Parser)]
@@ -36,6 +38,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Everything on this machine, each server its own process; Ctrl-C drains and ends all of it.
     Up,
+    /// Open-loop load on one address: offered, served, waiting, response times; exit code 3 if a
+    /// bound that was asked for did not hold.
+    Load(Box<Load>),
     /// The service registry: Eureka REST and the native change stream.
     Registry,
     /// The TCC coordinator, for initiators without a database and in other languages.

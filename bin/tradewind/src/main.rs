@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod load;
 mod server;
 mod up;
 
@@ -21,6 +22,13 @@ const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It needs no configuration, so a wrong one does not keep it from running.
+    if let Command::Load(arguments) = &cli.command {
+        return match load::wanted(arguments) {
+            Ok(wanted) => load::run(&wanted).map_or_else(|it| explain(&it, FAILED), ExitCode::from),
+            Err(error) => explain(&error, MISCONFIGURED),
+        };
+    }
     let sources = match config::sources(&cli) {
         Ok(sources) => sources,
         Err(error) => return complain(&error, MISCONFIGURED),
@@ -36,6 +44,8 @@ fn main() -> ExitCode {
             print(&text);
             return ExitCode::from(OK);
         }
+        // Gone its own way above.
+        Command::Load(_) => Ok(()),
         Command::Up => up::run(&cli, config),
         Command::Registry => server::run(&cli, config, server::Kind::Registry),
         Command::Coordinator => server::run(&cli, config, server::Kind::Coordinator),
@@ -45,14 +55,17 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::from(OK),
-        Err(error) => {
-            let mut text = error.to_string();
-            for cause in error.chain().skip(1) {
-                text = format!("{text}: {cause}");
-            }
-            complain(&text, FAILED)
-        }
+        Err(error) => explain(&error, FAILED),
     }
+}
+
+/// Complains with all causes.
+fn explain(error: &anyhow::Error, code: u8) -> ExitCode {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        text = format!("{text}: {cause}");
+    }
+    complain(&text, code)
 }
 
 fn print(text: &str) {

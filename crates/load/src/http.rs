@@ -37,6 +37,14 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether requests can be made of it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), RequestError> {
+        Prepared::new(self, "check").map(drop)
+    }
+
     /// A GET without headers, with ten seconds of patience.
     #[must_use]
     pub fn get(url: impl Into<String>) -> Self {
@@ -91,26 +99,14 @@ pub enum RequestError {
 #[derive(Debug)]
 pub struct Target {
     client: Client,
-    server: Server,
-    method: Method,
-    path: Template,
-    headers: Vec<(HeaderName, Template)>,
-    body: Body,
+    prepared: Prepared,
     timeout: Duration,
-    /// Of this run, so that the keys of two runs differ.
-    run: String,
-    idempotency_key: bool,
-}
-
-#[derive(Debug)]
-enum Body {
-    Fixed(Bytes),
-    Made(Template),
 }
 
 impl Target {
     /// Prepares requests over at most `connections` connections. `run` is the first part of each
-    /// idempotency key; `tasks` own the connections. Must be called within a tokio runtime.
+    /// idempotency key, and differs between runs; `tasks` own the connections. Must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
     /// When no request can be made of it.
@@ -120,46 +116,14 @@ impl Target {
         run: &str,
         tasks: &Tasks,
     ) -> Result<Self, RequestError> {
-        let (server, path) = split(&request.url)?;
-        if request.method == Method::CONNECT {
-            return Err(RequestError::Method(request.method.clone()));
-        }
-        let template = |place, text: &str| {
-            Template::parse(text).map_err(|source| RequestError::Template { place, source })
-        };
-        let path = template("address", &path)?;
-        let mut headers = Vec::with_capacity(request.headers.len());
-        for (name, value) in &request.headers {
-            let bad = || RequestError::Header(format!("{name}: {value}"));
-            let parsed = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
-            HeaderValue::try_from(value.as_str()).map_err(|_| bad())?;
-            headers.push((parsed, template("headers", value)?));
-        }
-        let body = match std::str::from_utf8(&request.body) {
-            Ok(text) => match template("body", text)? {
-                it if it.is_fixed() => Body::Fixed(Bytes::from(it.fill(0, run))),
-                it => Body::Made(it),
-            },
-            Err(_) => Body::Fixed(Bytes::from(request.body.clone())),
-        };
+        let prepared = Prepared::new(request, run)?;
         let pool = PoolConfig {
             idle_per_target: connections,
             connections_per_target: connections.max(1),
             ..PoolConfig::default()
         };
-        let target = Self {
-            client: Client::new(pool, Arc::new(TcpConnect::new()), tasks),
-            server,
-            method: request.method.clone(),
-            path,
-            headers,
-            body,
-            timeout: request.timeout,
-            run: run.to_owned(),
-            idempotency_key: request.idempotency_key,
-        };
-        target.request(0)?;
-        Ok(target)
+        let client = Client::new(pool, Arc::new(TcpConnect::new()), tasks);
+        Ok(Self { client, prepared, timeout: request.timeout })
     }
 
     /// Makes one connection, to learn at once whether anybody listens.
@@ -169,13 +133,13 @@ impl Target {
     pub async fn probe(&self) -> Result<(), SendError> {
         let mut limits = self.limits();
         limits.connect = limits.connect.min(Duration::from_secs(5));
-        self.client.warm(&self.server, &limits).await
+        self.client.warm(&self.prepared.server, &limits).await
     }
 
     /// Where the requests go.
     #[must_use]
     pub const fn server(&self) -> &Server {
-        &self.server
+        &self.prepared.server
     }
 
     /// Sends the request with this number and reads the answer to its end.
@@ -183,10 +147,10 @@ impl Target {
     /// # Errors
     /// A class: `timeout`, `refused`, `broken`, `protocol`, `request`, `pool`.
     pub async fn send(&self, sequence: u64) -> Result<(StatusCode, Bytes), &'static str> {
-        let request = self.request(sequence).map_err(|_| "request")?;
+        let request = self.prepared.request(sequence).map_err(|_| "request")?;
         let limits = self.limits();
         let whole = async {
-            let answer = self.client.send(&self.server, request, &limits).await?;
+            let answer = self.client.send(&self.prepared.server, request, &limits).await?;
             let status = answer.status();
             let mut body = answer.into_body();
             let mut first = Bytes::new();
@@ -206,6 +170,72 @@ impl Target {
 
     fn limits(&self) -> Limits {
         Limits { connect: self.timeout, head: self.timeout, body_idle: self.timeout }
+    }
+}
+
+impl Work for Target {
+    async fn once(&self, sequence: u64) -> Outcome {
+        match self.send(sequence).await {
+            Ok((status, _)) if status.as_u16() < 400 => Outcome::Ok,
+            Ok((status, _)) => Outcome::Failed(Cow::Owned(status.as_str().to_owned())),
+            Err(class) => Outcome::Failed(Cow::Borrowed(class)),
+        }
+    }
+}
+
+/// A request with its text read.
+#[derive(Debug)]
+struct Prepared {
+    server: Server,
+    method: Method,
+    path: Template,
+    headers: Vec<(HeaderName, Template)>,
+    body: Body,
+    /// Of this run, so that the keys of two runs differ.
+    run: String,
+    idempotency_key: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    Fixed(Bytes),
+    Made(Template),
+}
+
+impl Prepared {
+    fn new(request: &Request, run: &str) -> Result<Self, RequestError> {
+        let (server, path) = split(&request.url)?;
+        if request.method == Method::CONNECT {
+            return Err(RequestError::Method(request.method.clone()));
+        }
+        let template = |place, text: &str| {
+            Template::parse(text).map_err(|source| RequestError::Template { place, source })
+        };
+        let mut headers = Vec::with_capacity(request.headers.len());
+        for (name, value) in &request.headers {
+            let bad = || RequestError::Header(format!("{name}: {value}"));
+            let parsed = HeaderName::try_from(name.as_str()).map_err(|_| bad())?;
+            HeaderValue::try_from(value.as_str()).map_err(|_| bad())?;
+            headers.push((parsed, template("headers", value)?));
+        }
+        let body = match std::str::from_utf8(&request.body) {
+            Ok(text) => match template("body", text)? {
+                it if it.is_fixed() => Body::Fixed(Bytes::from(it.fill(0, run))),
+                it => Body::Made(it),
+            },
+            Err(_) => Body::Fixed(Bytes::from(request.body.clone())),
+        };
+        let prepared = Self {
+            server,
+            method: request.method.clone(),
+            path: template("address", &path)?,
+            headers,
+            body,
+            run: run.to_owned(),
+            idempotency_key: request.idempotency_key,
+        };
+        prepared.request(0)?;
+        Ok(prepared)
     }
 
     fn request(&self, sequence: u64) -> Result<http::Request<Bytes>, RequestError> {
@@ -230,16 +260,6 @@ impl Target {
         *request.uri_mut() = path.parse().map_err(|_| RequestError::Path(path))?;
         *request.headers_mut() = headers;
         Ok(request)
-    }
-}
-
-impl Work for Target {
-    async fn once(&self, sequence: u64) -> Outcome {
-        match self.send(sequence).await {
-            Ok((status, _)) if status.as_u16() < 400 => Outcome::Ok,
-            Ok((status, _)) => Outcome::Failed(Cow::Owned(status.as_str().to_owned())),
-            Err(class) => Outcome::Failed(Cow::Borrowed(class)),
-        }
     }
 }
 
