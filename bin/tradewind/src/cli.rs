@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::load::Load;
 
@@ -38,6 +38,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Everything on this machine, each server its own process; Ctrl-C drains and ends all of it.
     Up,
+    /// A guided tour: starts everything for itself on free ports and in a temporary folder, places
+    /// orders, breaks things, and says what it saw; exit code 0 only if all held.
+    Tour(Tour),
     /// Open-loop load on one address: offered, served, waiting, response times; exit code 3 if a
     /// bound that was asked for did not hold.
     Load(Box<Load>),
@@ -60,6 +63,18 @@ pub(crate) enum Command {
         #[arg(long)]
         dump: bool,
     },
+}
+
+/// How the tour goes. Of the configuration it takes what the command line names, and no more;
+/// ports and data folder are its own.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Tour {
+    /// Tell this chapter alone.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub(crate) chapter: Option<u8>,
+    /// Keep the folder with databases and logs.
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 /// The services of the shop.

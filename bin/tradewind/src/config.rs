@@ -147,6 +147,20 @@ pub(crate) fn sources(cli: &Cli) -> Result<Sources, SourceError> {
             Err(source) => return Err(SourceError::File { path: PathBuf::from(FILE), source }),
         },
     };
+    Ok(Sources::of_process(file, flags(cli)?))
+}
+
+/// Gathers what the command line names, and nothing of the folder or the environment it is given
+/// in.
+///
+/// # Errors
+/// As [`sources`].
+pub(crate) fn sources_named(cli: &Cli) -> Result<Sources, SourceError> {
+    let file = cli.config.as_ref().map(|it| Ok((it.clone(), read(it)?))).transpose()?;
+    Ok(Sources { file, environment: Vec::new(), flags: flags(cli)? })
+}
+
+fn flags(cli: &Cli) -> Result<Vec<(String, String)>, SourceError> {
     let mut flags = Vec::with_capacity(cli.set.len() + 1);
     if let Some(data) = &cli.data {
         flags.push(("tradewind.data".to_owned(), data.to_string_lossy().into_owned()));
@@ -157,7 +171,7 @@ pub(crate) fn sources(cli: &Cli) -> Result<Sources, SourceError> {
         };
         flags.push((key.to_owned(), value.to_owned()));
     }
-    Ok(Sources::of_process(file, flags))
+    Ok(flags)
 }
 
 fn read(path: &Path) -> Result<String, SourceError> {

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod load;
 mod server;
+mod tour;
 mod up;
 
 use std::io::Write as _;
@@ -22,6 +23,9 @@ const MISCONFIGURED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Tour(options) = cli.command {
+        return tour::run(&cli, options);
+    }
     // It needs no configuration, so a wrong one does not keep it from running.
     if let Command::Load(arguments) = &cli.command {
         return match load::wanted(arguments) {
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
             print(&text);
             return ExitCode::from(OK);
         }
+        // Gone its own way above: it reads its configuration otherwise.
+        Command::Tour(_) => Ok(()),
         // Gone its own way above.
         Command::Load(_) => Ok(()),
         Command::Up => up::run(&cli, config),
