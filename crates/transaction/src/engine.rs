@@ -1,21 +1,34 @@
-//! The embedded engine: transactions whose log lies in the initiating service's own database.
+//! The engine: begins transactions, decides them, and drives what was decided.
+//!
+//! It is embedded unless [`Setup::coordinator`] says otherwise: the log lies in the initiating
+//! service's own database.
 //!
 //! 1. [`Engine::declare`] names the transaction and its branches.
 //! 2. [`Engine::begin`], in the caller's local transaction, writes the begin record beside
 //!    whatever else the caller writes (its claim, its own Try).
 //! 3. [`Engine::try_all`] asks all branches at once.
-//! 4. [`Engine::commit`] or [`Engine::abort`], in the caller's local transaction, decides, beside
+//! 4. [`Engine::decide_commit`] or [`Engine::decide_abort`] asks who decides: nobody but the next
+//!    step, here.
+//! 5. [`Engine::commit`] or [`Engine::abort`], in the caller's local transaction, decides, beside
 //!    the caller's own Confirm or Cancel; then [`Engine::settle`] hands over to the driver.
-//! 5. The driver of whichever instance holds the shard's lease sends Confirms or Cancels until
+//! 6. The driver of whichever instance holds the shard's lease sends Confirms or Cancels until
 //!    each branch has answered. What nobody decided is aborted at the deadline.
+//!
+//! With a coordinator the same six calls mean: a branch of this service's own, reserved in step 2;
+//! begun and tried by the coordinator in one request in step 3; decided by it, durably, in step 4;
+//! the own branch confirmed or cancelled in step 5; the others by the coordinator in step 6.
 
 mod abort;
+mod decide;
 mod declaration;
 mod driver;
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;
 mod lease;
 mod log;
+mod look;
+mod own;
+mod remote;
 mod routes;
 mod schema;
 mod setup;
@@ -30,20 +43,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tradewind_base::id::Xid;
 use tradewind_base::{Clock, Context, Rng, Timestamp, TraceContext};
-use tradewind_service::answer::chain;
 use tradewind_service::axum::Router;
-use tradewind_sql::{Database, Error, Transaction, TransactionError};
+use tradewind_sql::{Database, Error, Transaction};
 
 use crate::Peers;
-use crate::machine::fence::LIMIT_MAX;
+use crate::machine::fence::{LIMIT_MAX, Status};
 use crate::machine::global::{Phase, Refused};
-use crate::participant::BranchError;
-use crate::wire::{Decision, Outcome, Stuck, StuckBranch};
-use abort::abort;
+use crate::participant::{BranchError, Participants};
+use declaration::Coordinated;
 use lease::Held;
 use log::{Epoch, Record};
 
+pub use decide::{Decided, MayAbort, MayCommit};
 pub use declaration::{BRANCHES_MAX, Declaration, DeclareError, Declared};
+pub use look::Found;
 pub use schema::{MIGRATIONS, migrations};
 pub use setup::{Hook, Settings, Setup};
 pub use tries::Tried;
@@ -59,7 +72,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     peers: Peers,
     settings: Settings,
-    hooks: setup::Hooks,
+    hooks: Arc<setup::Hooks>,
+    own: Participants,
+    coordinator: Option<Arc<str>>,
     owner: String,
     rng: Mutex<Rng>,
     held: Mutex<Held>,
@@ -104,8 +119,14 @@ pub enum LogError {
         /// The transaction.
         xid: Xid,
     },
-    /// The initiator's own branch could not be cancelled.
-    #[error("the own branch of {xid} cannot be cancelled")]
+    /// The coordinator did not say what is decided.
+    #[error("the coordinator did not say what is decided about {xid}")]
+    Undecided {
+        /// The transaction.
+        xid: Xid,
+    },
+    /// The initiator's own branch could not be confirmed or cancelled.
+    #[error("the own branch of {xid} cannot be settled")]
     Own {
         /// The transaction.
         xid: Xid,
@@ -113,19 +134,6 @@ pub enum LogError {
         #[source]
         source: BranchError,
     },
-}
-
-/// What the log knows of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// How far it is.
-    pub phase: Phase,
-    /// Until when it can be committed.
-    pub deadline: Timestamp,
-    /// Its name.
-    pub name: String,
-    /// When it began.
-    pub begun: Timestamp,
 }
 
 /// How often a change is tried again when another came in between.
@@ -151,7 +159,10 @@ impl Engine {
         let inner = &self.inner;
         let limit = limit.min(LIMIT_MAX.saturating_sub(inner.settings.decide));
         let deadline = inner.clock.now() + limit + inner.settings.decide;
-        Declaration::new(xid, name.into(), (deadline, limit), Context::current().trace)
+        let mut it =
+            Declaration::new(xid, name.into(), (deadline, limit), Context::current().trace);
+        it.coordinator = inner.coordinator.clone().map(Coordinated::begins);
+        it
     }
 
     /// A transaction that has begun and is undecided, to be tried by whoever goes on with it: a
@@ -160,14 +171,25 @@ impl Engine {
     /// # Errors
     /// When the database fails.
     pub fn resume(&self, tx: &mut Transaction<'_>, xid: Xid) -> Result<Option<Declaration>, Error> {
-        let record = log::load(tx, xid)?.filter(|it| it.global.phase == Phase::Trying);
-        Ok(record.map(|it| {
+        let left = |it: Timestamp| it.since(self.inner.clock.now() + self.inner.settings.decide);
+        if let Some(it) = log::load(tx, xid)? {
+            if it.global.phase != Phase::Trying {
+                return Ok(None);
+            }
             let deadline = it.global.deadline;
-            let left = deadline.since(self.inner.clock.now() + self.inner.settings.decide);
             let trace = it.trace.as_deref().and_then(TraceContext::parse);
-            let mut declaration = Declaration::new(xid, it.name.into(), (deadline, left), trace);
+            let limits = (deadline, left(deadline));
+            let mut declaration = Declaration::new(xid, it.name.into(), limits, trace);
             declaration.own = it.own.and_then(|own| serde_json::from_str(&own).ok());
             declaration.branches = it.declared;
+            return Ok(Some(declaration));
+        }
+        let own = self.inner.own(tx, xid)?.filter(|it| it.status == Status::Tried);
+        Ok(own.map(|it| {
+            let limits = (it.deadline, left(it.deadline));
+            let mut declaration = Declaration::new(xid, it.key.action.into(), limits, None);
+            declaration.own = it.payload;
+            declaration.coordinator = Some(Coordinated::goes_on(it.key.initiator.into()));
             declaration
         }))
     }
@@ -186,63 +208,14 @@ impl Engine {
         if declaration.deadline < now {
             return Err(LogError::Refused { xid, source: Refused::Expired });
         }
+        if let Some(to) = &declaration.coordinator {
+            return own::begin(tx, declaration, to, now);
+        }
         if log::insert(tx, declaration, self.inner.shard(xid), now)? {
             Ok(())
         } else {
             Err(LogError::Taken { xid })
         }
-    }
-
-    /// Decides to commit, in the caller's local transaction. Once it is durable every branch will
-    /// be confirmed; call [`Engine::settle`] then. Committing again is no error.
-    ///
-    /// # Errors
-    /// When the deadline has passed, it is aborted or unknown, or the database fails. Then nothing
-    /// was decided here.
-    pub fn commit(&self, tx: &mut Transaction<'_>, xid: Xid) -> Result<(), LogError> {
-        let now = self.inner.clock.now();
-        for _ in 0..ATTEMPTS {
-            let mut record = log::load(tx, xid)?.ok_or(LogError::Unknown { xid })?;
-            let before = record.global.phase;
-            record.global.commit(now).map_err(|source| LogError::Refused { xid, source })?;
-            if before != Phase::Trying {
-                return Ok(());
-            }
-            let due = record.global.next().map(|_| now);
-            if log::store(tx, &record, now, due, None, None)? {
-                return Ok(());
-            }
-        }
-        Err(LogError::Contended { xid })
-    }
-
-    /// Decides to abort, in the caller's local transaction, and cancels the initiator's own branch
-    /// there with the callback of [`Setup::on_abort`]. Once it is durable every branch will be
-    /// cancelled; call [`Engine::settle`] then. Aborting again is no error and cancels nothing
-    /// again.
-    ///
-    /// # Errors
-    /// When it is committed or unknown, the callback fails, or the database does. Then nothing was
-    /// decided here.
-    pub fn abort(&self, tx: &mut Transaction<'_>, xid: Xid, reason: &str) -> Result<(), LogError> {
-        let Inner { clock, hooks, .. } = &*self.inner;
-        abort(tx, &**clock, hooks, xid, reason, None).map(drop)
-    }
-
-    /// Aborts in a local transaction of its own, and has the Cancels sent.
-    ///
-    /// # Errors
-    /// As [`Engine::abort`], and as [`Database::transaction`].
-    pub async fn abort_now(
-        &self,
-        xid: Xid,
-        reason: &str,
-    ) -> Result<(), TransactionError<LogError>> {
-        let (engine, reason) = (self.clone(), reason.to_owned());
-        let work = move |tx: &mut Transaction<'_>| engine.abort(tx, xid, &reason);
-        self.inner.database.transaction("tcc abort", work).await?;
-        self.settle(xid);
-        Ok(())
     }
 
     /// Has the driver send Confirms or Cancels at once. Without it they go out when the driver
@@ -252,88 +225,10 @@ impl Engine {
         let _full = self.inner.wake.try_send(xid);
     }
 
-    /// What the log knows of `xid`; `None` also for what has finished long ago.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn find(&self, tx: &mut Transaction<'_>, xid: Xid) -> Result<Option<Found>, Error> {
-        Ok(log::load(tx, xid)?.map(|it| Found {
-            phase: it.global.phase,
-            deadline: it.global.deadline,
-            name: it.name,
-            begun: it.begun,
-        }))
-    }
-
-    /// What was decided. An unknown transaction is aborted: that is made durable first, so that it
-    /// cannot begin any more.
-    ///
-    /// # Errors
-    /// As [`Database::transaction`].
-    pub async fn outcome(&self, xid: Xid) -> Result<Outcome, TransactionError<Error>> {
-        let now = self.inner.clock.now();
-        let database = &self.inner.database;
-        let known = database.read("tcc outcome", move |tx| log::load(tx, xid)).await?;
-        let phase = match known {
-            Some(record) if record.global.expired(now) => {
-                // Nobody may drive just now, and the one who asks holds a reservation.
-                let aborted = Box::pin(self.abort_now(xid, "asked about after its deadline")).await;
-                if let Err(error) = aborted {
-                    tracing::warn!(%xid, error = chain(&error), "failed to abort when asked");
-                }
-                let work = move |tx: &mut Transaction<'_>| log::load(tx, xid);
-                let record = database.read("tcc outcome", work).await?;
-                record.map_or(Phase::Trying, |it| it.global.phase)
-            }
-            Some(record) => record.global.phase,
-            None => {
-                let work = move |tx: &mut Transaction<'_>| {
-                    if log::tombstone(tx, xid, now)? {
-                        return Ok::<_, Error>(Phase::Aborted);
-                    }
-                    // It began in between; a row that cannot be read is nobody's decision.
-                    Ok(log::load(tx, xid)?.map_or(Phase::Trying, |it| it.global.phase))
-                };
-                database.transaction("tcc tombstone", work).await?
-            }
-        };
-        Ok(Outcome { xid, decision: decision(phase) })
-    }
-
-    /// The branches that a human should look at.
-    ///
-    /// # Errors
-    /// As [`Database::read`].
-    pub async fn stuck(&self) -> Result<Stuck, TransactionError<Error>> {
-        let work = |tx: &mut Transaction<'_>| log::stuck(tx, Stuck::MAX);
-        let records = self.inner.database.read("tcc stuck", work).await?;
-        let branches = records.iter().flat_map(|record| {
-            record.global.branches.iter().filter(|it| it.stuck()).map(|branch| {
-                let declared = record.declared.iter().find(|it| it.index == branch.index);
-                // Only the own branch is not declared.
-                let (service, action) = declared.map_or_else(
-                    || (self.inner.peers.own_name(), record.name.as_str()),
-                    |it| (it.service.as_str(), it.action.as_str()),
-                );
-                StuckBranch {
-                    xid: record.global.xid,
-                    name: record.name.clone(),
-                    decision: decision(record.global.phase),
-                    branch: branch.index,
-                    service: service.to_owned(),
-                    action: action.to_owned(),
-                    reason: branch.trouble.clone().unwrap_or_default(),
-                    attempts: branch.attempts,
-                    next_attempt_ms: branch.next.millis(),
-                }
-            })
-        });
-        Ok(Stuck { branches: branches.collect() })
-    }
-
-    /// `GET /tcc/outcome/{xid}` and `GET /tcc/stuck`, for services of the estate.
+    /// `GET /tcc/outcome/{xid}` and `GET /tcc/stuck`, for services of the estate; for transactions
+    /// with an [`Setup::on_commit`] also `/tcc/{name}/confirm` and `/cancel`, for the coordinator.
     pub fn mount(&self) -> Router {
-        routes::mount(self.clone())
+        routes::mount(self.clone()).merge(self.inner.own.mount())
     }
 
     /// Dies at the next pass of `point`: what comes after it never happens.
@@ -370,14 +265,6 @@ impl Inner {
 
     fn epoch(&self, shard: u16) -> Option<Epoch> {
         lock(&self.held).get(&shard).map(|epoch| Epoch { shard, epoch: *epoch })
-    }
-}
-
-const fn decision(phase: Phase) -> Decision {
-    match phase {
-        Phase::Trying => Decision::Undecided,
-        Phase::Committing | Phase::Committed => Decision::Committed,
-        Phase::Aborting | Phase::Aborted => Decision::Aborted,
     }
 }
 

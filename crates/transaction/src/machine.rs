@@ -1,6 +1,6 @@
 //! What is decided without IO: the life of one global transaction ([`global`]), the cells of the
-//! fence table ([`fence`]), when a branch is asked again ([`backoff`]) and who drives which part
-//! of the log ([`shares`]).
+//! fence table ([`fence`]), when a branch is asked again ([`backoff`]), who drives which part of
+//! the log ([`shares`]) and what an answer of the coordinator means ([`asked`]).
 //!
 //! # Invariants
 //! - **TX-1** All branches agree with the decision: a Confirm is only ever sent after Committing
@@ -17,6 +17,7 @@
 //! The property test (`machine/property.rs`) drives initiator, participants and a network
 //! that loses, repeats and reorders through crashes at every step, with clocks that jump.
 
+pub mod asked;
 pub mod backoff;
 pub mod fence;
 pub mod global;

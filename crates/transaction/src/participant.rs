@@ -5,7 +5,7 @@
 //! about reservations that nobody settles, and cleans what is settled.
 
 mod resolver;
-mod routes;
+pub(crate) mod routes;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -208,6 +208,18 @@ impl Participants {
         self
     }
 
+    /// Adds one that has no type of its own.
+    #[must_use]
+    pub(crate) fn with_action(mut self, name: &'static str, action: Arc<dyn Action>) -> Self {
+        self.actions.insert(name, action);
+        self
+    }
+
+    /// Where the fence lies.
+    pub(crate) const fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// The endpoints `/tcc/{action}/try`, `/confirm` and `/cancel` of each action. They answer
     /// only services of the estate, and Confirm and Cancel only the service that initiated.
     pub fn mount(&self) -> Router {
@@ -232,4 +244,4 @@ impl fmt::Debug for Participants {
 }
 
 /// A future in a box.
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -13,7 +13,9 @@ use tradewind_base::id::Xid;
 use tradewind_call::{CallError, Channel, Client, Identity, Policy, Request};
 use tradewind_discovery::{Discovery, ServiceName, ServiceNameError};
 
+use crate::machine::asked::Asked;
 use crate::wire;
+use crate::wire::coordinator::View;
 
 /// Calls services by name. Clones share the channels.
 #[derive(Clone)]
@@ -123,6 +125,40 @@ impl Peers {
             .timeout(limit);
         let context = Context { xid: Some(xid), ..Context::current() };
         Ok(Box::pin(context.scope(channel.run(request))).await?)
+    }
+
+    /// Asks a coordinator for one of the three things that an initiator needs of it.
+    pub(crate) async fn coordinator<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        service: &str,
+        xid: Xid,
+        (asked, body): (Asked, &B),
+        limit: Duration,
+    ) -> Result<T, PeerError> {
+        let (endpoint, tail) = match asked {
+            Asked::Trys => ("/coordinator/v1/transactions/{xid}/try", "/try"),
+            Asked::Commit => ("/coordinator/v1/transactions/{xid}/commit", "/commit"),
+            Asked::Abort => ("/coordinator/v1/transactions/{xid}/abort", "/abort"),
+        };
+        // Each of them may be repeated: the xid says what it is about.
+        let request = Request::new(Method::POST, endpoint)
+            .literal("/coordinator/v1/transactions/")
+            .segment("xid", &xid)
+            .literal(tail)
+            .json(body)
+            .idempotent()
+            .timeout(limit);
+        let channel = self.channel(service)?;
+        let context = Context { xid: Some(xid), ..Context::current() };
+        Ok(Box::pin(context.scope(channel.call(request))).await?)
+    }
+
+    /// Asks a coordinator how far a transaction of this service is.
+    pub(crate) async fn progress(&self, service: &str, xid: Xid) -> Result<View, PeerError> {
+        let request = Request::new(Method::GET, "/coordinator/v1/transactions/{xid}")
+            .literal("/coordinator/v1/transactions/")
+            .segment("xid", &xid);
+        self.get(service, request).await
     }
 
     /// Asks the initiating service what was decided.

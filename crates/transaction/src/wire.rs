@@ -10,6 +10,8 @@
 //! A Try is also refused for good by any other problem document with a 4xx status but 408, 425 and
 //! 429. Every other answer, and none, is unknown.
 
+pub mod coordinator;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tradewind_base::id::Xid;

@@ -11,7 +11,7 @@ use crate::SERVICE;
 use crate::demo::DEMO_USERS;
 use crate::login::Limits;
 use crate::login::attempts::Limit;
-use crate::orders;
+use crate::orders::{self, Decider};
 use crate::token::Settings;
 
 /// Where it listens by default.
@@ -36,6 +36,8 @@ pub struct Config {
     pub inventory: Policy,
     /// How long placing and cancelling may take.
     pub orders: orders::Settings,
+    /// Who decides the transactions of orders.
+    pub transactions: Decider,
 }
 
 impl Config {
@@ -89,7 +91,19 @@ impl Config {
         let meaning = "longest time until an order is cancelled or that is refused";
         let cancel_limit = limit("cancel_limit", 5, meaning);
         let orders = orders::Settings { place_limit, cancel_limit };
-        Self { host, demo_users, password_threads, token, attempts, inventory, orders }
+        let meaning = "who decides the transactions of orders: `embedded`, this service in its own \
+                       database, or `coordinator`, the server of that name";
+        let transactions = section.get("transactions", Decider::default(), meaning);
+        Self {
+            host,
+            demo_users,
+            password_threads,
+            token,
+            attempts,
+            inventory,
+            orders,
+            transactions,
+        }
     }
 
     /// Where the service listens.
@@ -145,6 +159,19 @@ mod tests {
         assert_eq!(users("[order]\nbind = \"0.0.0.0:9001\"").len(), 0);
         assert_eq!(users("[order]\nbind = \"0.0.0.0:9001\"\ndemo_users = true").len(), 3);
         assert_eq!(users("[order]\ndemo_users = false").len(), 0);
+    }
+
+    /// R5.2
+    #[test]
+    fn one_setting_says_who_decides() {
+        let decider = |file: &str| read(file).map(|it| it.0.transactions);
+        assert_eq!(decider(""), Ok(Decider::Embedded));
+        let there = "[order]\ntransactions = \"coordinator\"";
+        assert_eq!(decider(there), Ok(Decider::Coordinator));
+        let dump = read(there).unwrap().1;
+        assert!(dump.contains("who decides the transactions of orders"), "{dump}");
+        let wrong = decider("[order]\ntransactions = \"seata\"").unwrap_err();
+        assert!(wrong.contains("`embedded` or `coordinator`"), "{wrong}");
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! every wrong field. The edge ([`api`]) decides which status a failure has.
 //!
 //! [`mod@orders`] places, reads and cancels orders through transactions over the shop's services;
-//! [`machine`] is the life of an order; `GET /tcc/outcome/{xid}` tells participants what was decided.
+//! [`machine`] is the life of an order; `GET /tcc/outcome/{xid}` tells participants what was
+//! decided. The setting `order.transactions` says who decides: this service, or the coordinator.
 //!
 //! # Identity
 //! Tokens are Ed25519-signed JWTs; the key pair lives in the data folder, readable by its owner
@@ -39,18 +40,20 @@ mod token;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tradewind::call::Policy;
 use tradewind::host::{Host, HostError, blocking};
 use tradewind::message::{BrokerClient, Consumer, Subscription};
 use tradewind::service::axum::Router;
 use tradewind::service::{Shared, Stop};
 use tradewind::sql::Database;
+use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 use tradewind::transaction::{PeerError, Peers, engine};
 
 use crate::api::App;
 use crate::inventory::InventoryClient;
 use crate::login::Login;
 use crate::login::password::{HashError, Hasher};
-use crate::orders::Orders;
+use crate::orders::{Decider, Orders};
 use crate::store::Store;
 use crate::token::Issuer;
 
@@ -101,6 +104,10 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
         host.channel(InventoryClient::SERVICE, config.inventory.clone()).await?,
     );
     let issuer = Arc::clone(login.issuer());
+    if config.transactions == Decider::Coordinator {
+        // For health and warm connections; the engine finds it by itself.
+        host.channel(COORDINATOR, Policy::default()).await?;
+    }
     let orders = orders(&config, &host, &database, inventory.clone())?;
     let app = Arc::new(App { login, issuer, inventory });
     Ok(host.run(api::router(app).merge(orders)).await?)
@@ -116,7 +123,8 @@ fn orders(
     let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());
     // Nobody waits for the broker at the start: without it, orders fail and everything else works.
     let broker = BrokerClient::new(peers.channel(BrokerClient::SERVICE)?);
-    let engine = orders::engine(database, clock, peers, engine::Settings::default(), tasks);
+    let how = (engine::Settings::default(), config.transactions);
+    let engine = orders::engine(database, clock, peers, how, tasks);
     let secret = host.shared().keys.seal();
     let consumer = Consumer::new(SERVICE, database.clone(), secret, Arc::clone(clock));
     consumer.clean(CONSUMED_KEPT, tasks);

@@ -16,6 +16,12 @@
 //! The same holds when the client goes away, which ends the work on its request.
 //! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
 //!
+//! With `order.transactions = "coordinator"` the same steps mean: step 1 writes the Try of the
+//! order's own branch instead of a log; step 2 is one request, with which the coordinator begins and
+//! tries all; before step 3 the coordinator decides; step 3 is the own branch's Confirm through the
+//! fence, unless the coordinator's call came first, and the stored answer. What began one way ends
+//! that way, also when the setting changes in between.
+//!
 //! # Cancelling
 //! A transaction over the order itself, inventory (`inventory.restock`), points (`points.revoke`)
 //! and warehouse (`warehouse.void`, which refuses when the order has shipped).
@@ -33,10 +39,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tradewind::base::id::Xid;
 use tradewind::base::{Clock, Tasks, id_type};
 use tradewind::idempotency::{self, Terms};
 use tradewind::service::answer::chain;
+use tradewind::service::config::Setting;
 use tradewind::sql::{self, Database, Transaction, TransactionError};
+use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 use tradewind::transaction::{BranchError, Engine, LogError, Peers, Setup, engine};
 
 use crate::machine::Step;
@@ -55,6 +65,36 @@ pub struct Settings {
     pub place_limit: Duration,
     /// The longest time to ask whether an order can be cancelled.
     pub cancel_limit: Duration,
+}
+
+/// Who decides the transactions of orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Decider {
+    /// This service, in its own database.
+    #[default]
+    Embedded,
+    /// The coordinator.
+    Coordinator,
+}
+
+impl Setting for Decider {
+    const EXPECTED: &'static str = "`embedded` or `coordinator`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "embedded" => Ok(Self::Embedded),
+            "coordinator" => Ok(Self::Coordinator),
+            other => Err(format!("`{other}` is neither")),
+        }
+    }
+
+    fn show(&self) -> String {
+        let text = match self {
+            Self::Embedded => "embedded",
+            Self::Coordinator => "coordinator",
+        };
+        text.to_owned()
+    }
 }
 
 /// What the handlers work with.
@@ -106,30 +146,44 @@ const CLEAN_EVERY: Duration = Duration::from_secs(600);
 /// How many keys one transaction cleans.
 const CLEAN_BATCH: u32 = 500;
 
-/// The engine of the order service: its log lies in `database`.
+/// The engine of the order service: its log, or the fence of its own branches, lies in `database`.
 pub(crate) fn engine(
     database: &Database,
     clock: &Arc<dyn Clock>,
     peers: Peers,
-    settings: engine::Settings,
+    (settings, decider): (engine::Settings, Decider),
     tasks: &Tasks,
 ) -> Engine {
-    let setup = Setup::new(database.clone(), Arc::clone(clock), peers).settings(settings);
-    let undo = |name: &'static str, step: Step, setup: Setup| {
-        let clock = Arc::clone(clock);
-        setup.on_abort(name, move |tx, xid, own| {
-            let failed = |it: WorkError| BranchError::Failed(Box::new(it));
-            let own: Own =
-                serde_json::from_value(own.clone()).map_err(|it| failed(WorkError::Answer(it)))?;
-            rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)?;
-            if step == Step::Fail {
-                // Whoever aborts with a better reason says it after this.
-                rows::note_reason(tx, own.order_id, UNDECIDED)?;
-            }
-            Ok(())
-        })
-    };
-    undo(CANCEL, Step::CancelUndone, undo(PLACE, Step::Fail, setup)).start(tasks)
+    let mut setup = Setup::new(database.clone(), Arc::clone(clock), peers).settings(settings);
+    if decider == Decider::Coordinator {
+        setup = setup.coordinator(COORDINATOR);
+    }
+    for (name, done, undone) in
+        [(PLACE, Step::Place, Step::Fail), (CANCEL, Step::CancelDone, Step::CancelUndone)]
+    {
+        let (confirm, cancel) = (own(clock, done), own(clock, undone));
+        setup = setup.on_commit(name, confirm).on_abort(name, cancel);
+    }
+    setup.start(tasks)
+}
+
+/// Takes `step` of the order that an own branch is about.
+fn own(
+    clock: &Arc<dyn Clock>,
+    step: Step,
+) -> impl Fn(&mut Transaction<'_>, Xid, &Value) -> Result<(), BranchError> + Send + Sync + use<> {
+    let clock = Arc::clone(clock);
+    move |tx, xid, own| {
+        let failed = |it: WorkError| BranchError::Failed(Box::new(it));
+        let own: Own =
+            serde_json::from_value(own.clone()).map_err(|it| failed(WorkError::Answer(it)))?;
+        rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)?;
+        if step == Step::Fail {
+            // Whoever aborts with a better reason says it after this.
+            rows::note_reason(tx, own.order_id, UNDECIDED)?;
+        }
+        Ok(())
+    }
 }
 
 impl<I> Orders<I> {

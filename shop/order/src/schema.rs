@@ -7,7 +7,7 @@
 use tradewind::idempotency;
 use tradewind::message::schema::{consumed, consumed_by_time};
 use tradewind::sql::Migration;
-use tradewind::transaction::engine;
+use tradewind::transaction::{engine, fence};
 
 /// The name under which the set of migrations is recorded.
 pub(crate) const SET: &str = "order";
@@ -63,10 +63,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             WHERE cancel_xid IS NOT NULL",
         mysql: "CREATE INDEX order_header_by_cancel ON order_header (cancel_xid)",
     },
+    FENCE[0],
+    FENCE[1],
 ];
 
 const KEYS: [Migration; 2] = idempotency::migrations(8);
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(10);
+const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(19);
 
 const USER_ACCOUNT: Migration = Migration {
     version: 1,

@@ -37,6 +37,8 @@ pub struct Ports {
     pub inventory: [u16; 2],
     /// The broker.
     pub broker: u16,
+    /// The coordinator, which runs when a test wants it to.
+    pub coordinator: u16,
     /// The points service.
     pub points: u16,
     /// The two warehouse processes.
@@ -53,7 +55,7 @@ impl Ports {
     #[must_use]
     pub fn free() -> Self {
         // All are held until all are known, so that none is named twice.
-        let held: Vec<_> = (0..11).map(|_| listener()).collect();
+        let held: Vec<_> = (0..12).map(|_| listener()).collect();
         let mut ports = held.iter().map(|it| it.local_addr().expect("a bound port").port());
         let mut next = || ports.next().expect("as many ports as asked for");
         Self {
@@ -63,6 +65,7 @@ impl Ports {
             order: next(),
             inventory: [next(), next()],
             broker: next(),
+            coordinator: next(),
             points: next(),
             warehouse: [next(), next()],
             spare: next(),
@@ -426,6 +429,7 @@ fn command(program: &Path, folder: &Path, ports: Ports, settings: &Settings) -> 
     set("inventory.bind", &local(ports.inventory[0]));
     set("up.inventory_second", &local(ports.inventory[1]));
     set("broker.bind", &local(ports.broker));
+    set("coordinator.bind", &local(ports.coordinator));
     set("points.bind", &local(ports.points));
     set("warehouse.bind", &local(ports.warehouse[0]));
     set("up.warehouse_second", &local(ports.warehouse[1]));

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use tradewind_order::orders::Decider;
+
 use crate::cli::Cli;
 use crate::config::Config;
 
@@ -104,7 +106,7 @@ impl Plan {
             up.warehouse_second_advertise,
         );
         let (inventory, warehouse) = (["shop", "inventory"], ["shop", "warehouse"]);
-        let children = vec![
+        let mut children = vec![
             one("registry", &["registry"], "registry.bind", config.registry.edge.bind, 0),
             one("broker", &["broker"], "broker.bind", config.broker.host.edge.bind, 1),
             one("inventory-a", &inventory, "inventory.bind", config.inventory.bind(), 1),
@@ -125,6 +127,12 @@ impl Plan {
                 2,
             ),
         ];
+        if config.order.transactions == Decider::Coordinator {
+            let address = config.coordinator.bind();
+            // After the registry, and before what needs it.
+            let it = one("coordinator", &["coordinator"], "coordinator.bind", address, 1);
+            children.insert(1, it);
+        }
         let demo_users = config.order.demo_users();
         let (supervised, telemetry) = (cli.supervised, config.telemetry);
         Ok(Self { executable, data, children, demo_users, supervised, telemetry })
@@ -165,6 +173,8 @@ fn moved_registry(bind: SocketAddr, urls: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -180,6 +190,23 @@ mod tests {
         assert_eq!(moved("127.0.0.1:8761", &[DEFAULT_URL]), None);
         assert_eq!(moved("0.0.0.0:8761", &[DEFAULT_URL]), None);
         assert_eq!(moved("127.0.0.1:8762", &["http://registry.example:8761"]), None);
+    }
+
+    /// R5.2
+    #[test]
+    fn the_coordinator_is_there_when_it_decides_the_orders() {
+        let plan = |arguments: &[&str]| {
+            let cli = Cli::parse_from([&["tradewind", "up"], arguments].concat());
+            let flags = cli.set.iter().filter_map(|it| it.split_once('='));
+            let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let sources = tradewind_service::config::Sources { flags, ..Default::default() };
+            let (config, _) = Config::read(sources).unwrap();
+            let plan = Plan::of(&cli, config).unwrap();
+            plan.children.iter().map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert!(!plan(&[]).contains(&"coordinator"));
+        let there = plan(&["--set", "order.transactions=coordinator"]);
+        assert_eq!(there[..2], ["registry", "coordinator"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tradewind_sql::Transaction;
 
 use super::log::{self, Epoch};
 use super::setup::Hooks;
-use super::{ATTEMPTS, LogError};
+use super::{ATTEMPTS, LogError, decide};
 use crate::machine::global::Phase;
 use crate::participant::BranchError;
 
@@ -47,10 +47,11 @@ fn cancel_own(
     name: &str,
     own: &str,
 ) -> Result<(), BranchError> {
-    let failed = |it: Box<dyn std::error::Error + Send + Sync>| BranchError::Failed(it);
-    let hook = hooks.get(name).ok_or_else(|| {
-        failed(format!("no on_abort callback for transactions named `{name}`").into())
-    })?;
-    let payload = serde_json::from_str(own).map_err(|error| failed(error.into()))?;
-    hook(tx, xid, &payload)
+    match hooks.abort.get(name) {
+        Some(hook) => decide::run(hook, tx, xid, own),
+        None => {
+            let what = format!("no on_abort callback for transactions named `{name}`");
+            Err(BranchError::Failed(what.into()))
+        }
+    }
 }

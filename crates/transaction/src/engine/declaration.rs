@@ -1,6 +1,8 @@
 //! What a transaction consists of, before it begins.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tradewind_base::id::Xid;
 use tradewind_base::{Timestamp, TraceContext};
+
+use crate::machine::asked::Sent;
+use crate::wire::coordinator::OWN_BRANCH;
 
 /// A remote branch: whom to ask for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +25,9 @@ pub struct Declared {
     pub action: String,
     /// What it is to reserve.
     pub payload: Value,
+    /// Whether it is reserved already when the transaction begins: it is not tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reserved: bool,
 }
 
 /// A transaction before it begins: made by [`Engine::declare`](super::Engine::declare), outside of
@@ -33,6 +41,19 @@ pub struct Declaration {
     pub(super) own: Option<Value>,
     pub(super) branches: Vec<Declared>,
     pub(super) trace: Option<TraceContext>,
+    pub(super) coordinator: Option<Coordinated>,
+}
+
+/// What is known here of a transaction that a coordinator decides.
+#[derive(Clone, Debug)]
+pub(super) struct Coordinated {
+    /// The service that decides.
+    pub(super) service: Arc<str>,
+    /// Whether it is to begin there with its Trys: it cannot be resumed with its branches, which
+    /// only the coordinator keeps.
+    pub(super) begins: bool,
+    /// Whether anything of it may have left this process.
+    sent: Arc<AtomicBool>,
 }
 
 /// Most remote branches of one transaction.
@@ -66,7 +87,8 @@ impl Declaration {
         trace: Option<TraceContext>,
     ) -> Self {
         let until = Instant::now() + limit;
-        Self { xid, name, deadline, until, own: None, branches: Vec::new(), trace }
+        let (own, branches, coordinator) = (None, Vec::new(), None);
+        Self { xid, name, deadline, until, own, branches, trace, coordinator }
     }
 
     /// What the initiator's own branch needs to be cancelled: handed to the callback registered
@@ -95,8 +117,18 @@ impl Declaration {
         let index = u16::try_from(self.branches.len() + 1).map_err(|_| DeclareError::TooMany)?;
         let payload = value(service, action, payload)?;
         let (service, action) = (service.to_owned(), action.to_owned());
-        self.branches.push(Declared { index, service, action, payload });
+        self.branches.push(Declared { index, service, action, payload, reserved: false });
         Ok(self)
+    }
+
+    /// Adds the initiator's own branch to a transaction that is driven for it: it is reserved
+    /// already, and is confirmed or cancelled like any other.
+    #[must_use]
+    pub fn reserved(mut self, service: &str, action: &str) -> Self {
+        let (service, action) = (service.to_owned(), action.to_owned());
+        let (index, payload) = (OWN_BRANCH, Value::Null);
+        self.branches.push(Declared { index, service, action, payload, reserved: true });
+        self
     }
 
     /// The transaction's id.
@@ -109,6 +141,27 @@ impl Declaration {
     #[must_use]
     pub const fn deadline(&self) -> Timestamp {
         self.deadline
+    }
+}
+
+impl Coordinated {
+    /// One that begins now.
+    pub(super) fn begins(service: Arc<str>) -> Self {
+        Self { service, begins: true, sent: Arc::default() }
+    }
+
+    /// One that an earlier attempt began, perhaps.
+    pub(super) fn goes_on(service: Arc<str>) -> Self {
+        Self { service, begins: false, sent: Arc::new(AtomicBool::new(true)) }
+    }
+
+    /// From now on it may be known elsewhere.
+    pub(super) fn leaves(&self) {
+        self.sent.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn sent(&self) -> Sent {
+        if self.sent.load(Ordering::SeqCst) { Sent::Perhaps } else { Sent::Nothing }
     }
 }
 

@@ -210,7 +210,7 @@ impl Inner {
     async fn time_out(&self, xid: Xid, epoch: Epoch) -> bool {
         let reason = "undecided at its deadline";
         // The closure needs what a task cannot lend: a second, cheap handle on the same things.
-        let hooks = self.hooks.clone();
+        let hooks = Arc::clone(&self.hooks);
         let clock = Arc::clone(&self.clock);
         let aborted = self
             .database

@@ -12,16 +12,21 @@ use tradewind_base::{Clock, Rng, Tasks};
 use tradewind_sql::{Database, Transaction};
 
 use super::lease::Held;
-use super::{Engine, Inner, driver};
+use super::{Engine, Inner, driver, own};
 use crate::Peers;
 use crate::machine::backoff::Backoff;
-use crate::participant::BranchError;
+use crate::participant::{self, BranchError};
 
-/// Cancels the initiator's own branch, inside the local transaction that aborts.
+/// Confirms or cancels the initiator's own branch, inside the local transaction that decides.
 pub type Hook =
     Arc<dyn Fn(&mut Transaction<'_>, Xid, &Value) -> Result<(), BranchError> + Send + Sync>;
 
-pub(super) type Hooks = BTreeMap<&'static str, Hook>;
+/// The hooks by the names of transactions.
+#[derive(Clone, Default)]
+pub(super) struct Hooks {
+    pub(super) commit: BTreeMap<&'static str, Hook>,
+    pub(super) abort: BTreeMap<&'static str, Hook>,
+}
 
 /// The bounds of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub struct Settings {
     pub keep: Duration,
     /// Most transactions that are driven at a time.
     pub at_once: usize,
+    /// How own branches of transactions that a coordinator decides are kept and asked about.
+    pub own: participant::Settings,
 }
 
 impl Default for Settings {
@@ -55,6 +62,7 @@ impl Default for Settings {
             poll: Duration::from_millis(250),
             keep: Duration::from_secs(24 * 3600),
             at_once: 256,
+            own: participant::Settings::default(),
         }
     }
 }
@@ -66,6 +74,7 @@ pub struct Setup {
     peers: Peers,
     settings: Settings,
     hooks: Hooks,
+    coordinator: Option<Arc<str>>,
 }
 
 /// Transactions that may wait to be handed over; others are found in the log.
@@ -76,7 +85,8 @@ impl Setup {
     /// `peers` in the name of the initiating service.
     #[must_use]
     pub fn new(database: Database, clock: Arc<dyn Clock>, peers: Peers) -> Self {
-        Self { database, clock, peers, settings: Settings::default(), hooks: Hooks::new() }
+        let (settings, hooks) = (Settings::default(), Hooks::default());
+        Self { database, clock, peers, settings, hooks, coordinator: None }
     }
 
     /// Other bounds.
@@ -94,7 +104,33 @@ impl Setup {
     where
         F: Fn(&mut Transaction<'_>, Xid, &Value) -> Result<(), BranchError> + Send + Sync + 'static,
     {
-        self.hooks.insert(name, Arc::new(cancel));
+        self.hooks.abort.insert(name, Arc::new(cancel));
+        self
+    }
+
+    /// How the own branch of transactions named `name` is confirmed, with the same payload. It runs
+    /// exactly once, inside the local transaction that commits: [`Engine::commit`], or, when a
+    /// coordinator decides and was faster, the coordinator's Confirm.
+    ///
+    /// With it the database must hold [the fence](crate::fence::migrations) too, and
+    /// [`Engine::mount`] has the endpoints of the own branch: this service can be moved between the
+    /// embedded engine and a coordinator at any restart, and what had begun the other way ends as
+    /// it began. The fence is then this engine's alone: no
+    /// [`Participants`](crate::Participants) of the same database may be started beside it.
+    #[must_use]
+    pub fn on_commit<F>(mut self, name: &'static str, confirm: F) -> Self
+    where
+        F: Fn(&mut Transaction<'_>, Xid, &Value) -> Result<(), BranchError> + Send + Sync + 'static,
+    {
+        self.hooks.commit.insert(name, Arc::new(confirm));
+        self
+    }
+
+    /// Lets the coordinator that is found under the name `service` decide and drive what begins
+    /// from now on. Only for transactions whose names have both hooks.
+    #[must_use]
+    pub fn coordinator(mut self, service: &str) -> Self {
+        self.coordinator = Some(service.into());
         self
     }
 
@@ -102,7 +138,11 @@ impl Setup {
     /// tokio runtime.
     #[must_use]
     pub fn start(self, tasks: &Tasks) -> Engine {
-        let Self { database, clock, peers, settings, hooks } = self;
+        let Self { database, clock, peers, settings, hooks, coordinator } = self;
+        let own = own::participants(&database, &clock, &settings, &hooks);
+        if !hooks.commit.is_empty() {
+            own.start(peers.clone(), tasks);
+        }
         let mut rng = Rng::from_entropy();
         let owner = format!("{:032x}", rng.u128());
         let (wake, woken) = mpsc::channel(WAKE_MAX);
@@ -112,7 +152,9 @@ impl Setup {
                 clock,
                 peers,
                 settings,
-                hooks,
+                hooks: Arc::new(hooks),
+                own,
+                coordinator,
                 owner,
                 rng: Mutex::new(rng),
                 held: Mutex::new(Held::new()),
@@ -133,7 +175,8 @@ impl fmt::Debug for Setup {
         f.debug_struct("Setup")
             .field("peers", &self.peers)
             .field("settings", &self.settings)
-            .field("hooks", &self.hooks.keys())
+            .field("coordinator", &self.coordinator)
+            .field("hooks", &self.hooks.abort.keys())
             .finish_non_exhaustive()
     }
 }

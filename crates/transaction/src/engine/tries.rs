@@ -43,11 +43,11 @@ pub enum Tried {
 }
 
 /// Between Trys of one branch: they are few and somebody waits.
-const PAUSES: Backoff =
+pub(super) const PAUSES: Backoff =
     Backoff { first: Duration::from_millis(30), longest: Duration::from_millis(400) };
 
 /// How much of the time must be left for one more Try.
-const FLOOR: Duration = Duration::from_millis(5);
+pub(super) const FLOOR: Duration = Duration::from_millis(5);
 
 /// Refusals that may pass.
 const LATER: [StatusCode; 3] =
@@ -64,14 +64,21 @@ impl Engine {
     pub async fn try_all(&self, declaration: &Declaration) -> Tried {
         let name = declaration.name.as_ref();
         fault::point(format_args!("tcc.{name}.begun"));
-        let tried = self.try_each(declaration).await;
+        let tried = match &declaration.coordinator {
+            None => self.try_each(declaration).await,
+            Some(to) => Box::pin(self.try_there(declaration, to)).await,
+        };
         fault::point(format_args!("tcc.{name}.tried"));
         tried
     }
 
     async fn try_each(&self, declaration: &Declaration) -> Tried {
-        let mut open: FuturesUnordered<_> =
-            declaration.branches.iter().map(|it| self.try_one(declaration, it)).collect();
+        let mut open: FuturesUnordered<_> = declaration
+            .branches
+            .iter()
+            .filter(|it| !it.reserved)
+            .map(|it| self.try_one(declaration, it))
+            .collect();
         while let Some(tried) = open.next().await {
             if tried != Tried::Reserved {
                 return tried;
@@ -141,7 +148,7 @@ fn definite(error: &PeerError) -> Option<Problem> {
     Some(problem)
 }
 
-fn told(error: &PeerError, service: &str) -> Problem {
+pub(super) fn told(error: &PeerError, service: &str) -> Problem {
     match error {
         PeerError::Call(error) if error.status() == Some(StatusCode::TOO_EARLY) => late(service),
         PeerError::Call(error @ CallError::DeadlineExceeded { .. }) => Problem::from(error),
@@ -150,7 +157,7 @@ fn told(error: &PeerError, service: &str) -> Problem {
     }
 }
 
-fn late(service: &str) -> Problem {
+pub(super) fn late(service: &str) -> Problem {
     let detail = format!("{service} did not answer in time");
     Problem::new(StatusCode::GATEWAY_TIMEOUT, "tcc.late", detail)
 }

@@ -16,13 +16,13 @@ use crate::wire;
 
 /// What of a call does not depend on the participant's types.
 #[derive(Clone)]
-pub(super) struct Settled {
-    pub(super) key: Key,
-    pub(super) now: Timestamp,
+pub(crate) struct Settled {
+    pub(crate) key: Key,
+    pub(crate) now: Timestamp,
 }
 
 /// A participant without its types.
-pub(super) trait Action: Send + Sync {
+pub(crate) trait Action: Send + Sync {
     fn reserve(self: Arc<Self>, all: Participants, body: wire::Try) -> Boxed<Result<(), Failure>>;
     fn confirm(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>>;
     fn cancel(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>>;
@@ -173,7 +173,7 @@ fn authorize(caller: &Caller, initiator: &str) -> Result<(), Failure> {
 }
 
 /// The answer for what the local transaction came to.
-fn settle(
+pub(crate) fn settle(
     result: Result<Result<(), Refusal>, TransactionError<BranchError>>,
 ) -> Result<(), Failure> {
     match result {

@@ -113,13 +113,15 @@ async fn trail<I: Clone + Send + Sync + 'static>(
     User(user): User,
     Path(id): Path<String>,
 ) -> Answer<Trail> {
-    let (id, this) = (order_id(&id)?.to_string(), orders.clone());
+    let id = order_id(&id)?.to_string();
     let work = move |tx: &mut Transaction<'_>| {
         let found = rows::header(tx, &id)?.filter(|it| it.user_id == user.id);
-        found.map(|it| this.follow(tx, it)).transpose()
+        let found = found.map(|it| Ok::<_, WorkError>((rows::events(tx, &it.id)?, it)));
+        found.transpose()
     };
     let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
-    found.map(Json).ok_or_else(problems::unknown_order)
+    let (events, it) = found.ok_or_else(problems::unknown_order)?;
+    orders.follow(it, events).await
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,12 +137,14 @@ async fn trail_of<I: Clone + Send + Sync + 'static>(
     Caller(_): Caller,
     Query(query): Query<TrailQuery>,
 ) -> Answer<Trail> {
-    let (by, this) = (query.known()?, orders.clone());
+    let by = query.known()?;
     let work = move |tx: &mut Transaction<'_>| {
-        rows::known(tx, &by)?.map(|it| this.follow(tx, it)).transpose()
+        let found = rows::known(tx, &by)?;
+        found.map(|it| Ok::<_, WorkError>((rows::events(tx, &it.id)?, it))).transpose()
     };
     let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
-    found.map(Json).ok_or_else(problems::unknown_id)
+    let (events, it) = found.ok_or_else(problems::unknown_id)?;
+    orders.follow(it, events).await
 }
 
 impl TrailQuery {
@@ -235,25 +239,30 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
         found.ok_or_else(problems::unknown_order)
     }
 
-    fn follow(&self, tx: &mut Transaction<'_>, it: rows::Header) -> Result<Trail, WorkError> {
-        let mut phase = |xid: &str| -> Result<Option<String>, WorkError> {
-            let Ok(xid) = xid.parse::<Xid>() else { return Ok(None) };
-            let found = self.engine.find(tx, xid)?;
-            Ok(found.map(|it| format!("{:?}", it.phase).to_ascii_lowercase()))
-        };
-        let placing = phase(&it.xid)?;
-        let cancelling = it.cancel_xid.as_deref().map(&mut phase).transpose()?.flatten();
-        let events = rows::events(tx, &it.id)?;
-        Ok(Trail {
+    /// All that belongs to an order.
+    async fn follow(&self, it: rows::Header, events: Vec<super::Event>) -> Answer<Trail> {
+        let (phase, cancel_phase) =
+            tokio::join!(self.phase(Some(&it.xid)), self.phase(it.cancel_xid.as_deref()));
+        Ok(Json(Trail {
             order_id: it.id,
             xid: it.xid,
-            phase: placing,
+            phase: phase?,
             message_id: it.message_id,
             cancel_xid: it.cancel_xid,
-            cancel_phase: cancelling,
+            cancel_phase: cancel_phase?,
             trace_id: it.trace_id,
             events,
-        })
+        }))
+    }
+
+    /// How far a transaction is, in a word.
+    async fn phase(&self, xid: Option<&str>) -> Result<Option<String>, Failure> {
+        let Some(Ok(xid)) = xid.map(str::parse::<Xid>) else { return Ok(None) };
+        let phase = Box::pin(self.engine.progress(xid)).await;
+        let phase = phase.map_err(|it| {
+            it.refused().map_or_else(|it| database(&it), |it| Failure::internal(&it))
+        })?;
+        Ok(phase.map(|it| format!("{it:?}").to_ascii_lowercase()))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 use tradewind::base::identity::User;
-use tradewind::base::{Problem, fault, id::Xid};
+use tradewind::base::{Problem, fault};
 use tradewind::service::Failure;
 use tradewind::sql::{Transaction, TransactionError};
-use tradewind::transaction::{Declaration, LogError, Tried};
+use tradewind::transaction::engine::MayCommit;
+use tradewind::transaction::{Decided, Declaration, LogError, Tried};
 
 use super::problems::{self, database};
 use super::rows::{self, Header};
@@ -56,11 +57,20 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
             Err(error) => return Err(database(&error)),
         }
         match Box::pin(self.engine.try_all(&declaration)).await {
-            Tried::Reserved => self.commit_cancel(id, xid).await,
+            Tried::Reserved => match self.engine.decide_commit(&declaration).await {
+                Decided::Commit(leave) => self.commit_cancel(id, &declaration, leave).await,
+                Decided::Abort(_) => {
+                    self.undo_cancel(id, &declaration, problems::too_late("cancelled")).await
+                }
+                Decided::Unknown => Ok(Cancelled::Unknown(id)),
+            },
             Tried::Refused { problem, .. } if problem.code == ALREADY_SHIPPED => {
-                self.undo_cancel(id, xid, problems::shipped(id)).await
+                self.undo_cancel(id, &declaration, problems::shipped(id)).await
             }
-            failed => self.undo_cancel(id, xid, problems::of_tried("cancelled", failed)).await,
+            failed => {
+                let problem = problems::of_tried("cancelled", failed);
+                self.undo_cancel(id, &declaration, problem).await
+            }
         }
     }
 
@@ -83,11 +93,16 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
         declaration.map_err(|it| Failure::internal(&it))
     }
 
-    async fn commit_cancel(&self, id: OrderId, xid: Xid) -> Result<Cancelled, Failure> {
-        let this = self.clone();
+    async fn commit_cancel(
+        &self,
+        id: OrderId,
+        declaration: &Declaration,
+        leave: MayCommit,
+    ) -> Result<Cancelled, Failure> {
+        let (this, xid) = (self.clone(), declaration.xid());
         let decide = move |tx: &mut Transaction<'_>| {
-            this.engine.commit(tx, xid)?;
-            rows::step(tx, id, Step::CancelDone, Some(xid), this.clock.now())?;
+            // With the order's own Confirm: it is cancelled.
+            this.engine.commit(tx, leave)?;
             let header = rows::header(tx, &id.to_string())?.ok_or(WorkError::Moved(id))?;
             Ok::<_, WorkError>(OrderView::read(tx, header)?)
         };
@@ -103,11 +118,11 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
                 Ok(Cancelled::Unknown(id))
             }
             Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
-                self.undo_cancel(id, xid, problems::too_late("cancelled")).await
+                self.undo_cancel(id, declaration, problems::too_late("cancelled")).await
             }
             Err(error) => {
                 let problem = database(&error).into_problem();
-                self.undo_cancel(id, xid, problem).await
+                self.undo_cancel(id, declaration, problem).await
             }
         }
     }
@@ -116,16 +131,17 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
     async fn undo_cancel(
         &self,
         id: OrderId,
-        xid: Xid,
+        declaration: &Declaration,
         problem: Problem,
     ) -> Result<Cancelled, Failure> {
         fault::point(format_args!("tcc.{CANCEL}.before-abort"));
-        let done = Box::pin(self.engine.abort_now(xid, &problem.code)).await;
+        let done = Box::pin(self.engine.give_up(declaration, &problem.code)).await;
         fault::point(format_args!("tcc.{CANCEL}.aborted"));
         match done {
             Ok(()) => Err(problem.into()),
             Err(error) => {
                 let error = tradewind::service::answer::chain(&error);
+                let xid = declaration.xid();
                 tracing::error!(%xid, error, "failed to abort; the deadline will");
                 Ok(Cancelled::Unknown(id))
             }

@@ -14,7 +14,8 @@ use tradewind::message::{Draft as Message, MessageId};
 use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
-use tradewind::transaction::{Declaration, LogError, Tried};
+use tradewind::transaction::engine::MayCommit;
+use tradewind::transaction::{Decided, Declaration, LogError, Tried};
 
 use super::problems::{self, database};
 use super::rows::{self, New};
@@ -25,7 +26,7 @@ use crate::api::price;
 use crate::basket::Draft;
 use crate::fields::{Mistakes, Object, text};
 use crate::inventory::Inventory;
-use crate::machine::{State, Step};
+use crate::machine::State;
 use crate::quote::Quote;
 
 /// The topic of the message about a placed order.
@@ -71,11 +72,22 @@ struct Fixed {
 enum Begun {
     /// The order begins or goes on.
     Work(Box<Work>),
+    /// What an earlier attempt had begun has no time left: it is to be given up.
+    Late(Box<Work>),
     /// What an earlier attempt had begun is given up for good: the key is free.
     GivenUp(Xid),
     Done(StoredAnswer),
     InFlight,
     Mismatch,
+}
+
+/// What came of giving up what had begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivenUp {
+    /// It is aborted and the key is free.
+    Now,
+    /// That cannot be told.
+    Unknown,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +119,11 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         for _ in 0..ROUNDS {
             match self.begin(&attempt, plan.take()).await {
                 Ok(Begun::Work(work)) => return self.carry(&attempt, *work).await,
+                // Another may begin once that is durable.
+                Ok(Begun::Late(work)) => match self.give_up_late(&attempt, &work).await? {
+                    GivenUp::Now => {}
+                    GivenUp::Unknown => return Ok(Placed::Unknown(work.order_id)),
+                },
                 Ok(Begun::GivenUp(xid)) => self.engine.settle(xid),
                 Ok(Begun::Done(answer)) => return Ok(Placed::Before(answer)),
                 Ok(Begun::InFlight) => return Err(problems::in_flight()),
@@ -254,14 +271,10 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let header = rows::header(tx, &text)?.ok_or_else(missing)?;
         match header.state {
             State::Placing => match self.engine.resume(tx, xid)? {
-                Some(it) if self.clock.now() + DECIDE < it.deadline() => {
-                    Ok(Begun::Work(Box::new(Work { declaration: it, order_id, fence })))
-                }
-                // Its time is over. Another may begin once that is durable.
-                Some(_) => {
-                    self.engine.abort(tx, xid, "order.too-late")?;
-                    store::release(tx, attempt, fence, now, &self.terms())?;
-                    Ok(Begun::GivenUp(xid))
+                Some(declaration) => {
+                    let late = declaration.deadline() <= self.clock.now() + DECIDE;
+                    let work = Box::new(Work { declaration, order_id, fence });
+                    Ok(if late { Begun::Late(work) } else { Begun::Work(work) })
                 }
                 // The decision and the order's state change together: this cannot be.
                 None => Err(WorkError::Moved(order_id)),
@@ -282,17 +295,26 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
     async fn carry(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
         tracing::debug!(order.id = %work.order_id, tcc.xid = %work.declaration.xid(), "order begun");
         match Box::pin(self.engine.try_all(&work.declaration)).await {
-            Tried::Reserved => self.commit(attempt, &work).await,
+            Tried::Reserved => match self.engine.decide_commit(&work.declaration).await {
+                Decided::Commit(leave) => self.commit(attempt, &work, leave).await,
+                Decided::Abort(_) => self.fail(attempt, &work, problems::too_late("ordered")).await,
+                Decided::Unknown => Ok(Placed::Unknown(work.order_id)),
+            },
             failed => self.fail(attempt, &work, problems::of_tried("ordered", failed)).await,
         }
     }
 
-    async fn commit(&self, attempt: &Attempt, work: &Work) -> Result<Placed, Failure> {
+    async fn commit(
+        &self,
+        attempt: &Attempt,
+        work: &Work,
+        leave: MayCommit,
+    ) -> Result<Placed, Failure> {
         let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
         let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
         let decide = move |tx: &mut Transaction<'_>| {
-            this.engine.commit(tx, xid)?;
-            rows::step(tx, id, Step::Place, Some(xid), this.clock.now())?;
+            // With the order's own Confirm: it is placed.
+            this.engine.commit(tx, leave)?;
             let header = rows::header(tx, &id.to_string())?.ok_or(WorkError::Moved(id))?;
             let answer = answer(OrderView::read(tx, header)?)?;
             let now = store::now(tx)?;
@@ -321,29 +343,54 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         }
     }
 
-    /// A definite failure: abort, order failed, key free, all at once. Anything less is unknown.
+    /// A definite failure, once that is durable. Anything less is unknown.
     async fn fail(
         &self,
         attempt: &Attempt,
         work: &Work,
         problem: Problem,
     ) -> Result<Placed, Failure> {
-        let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
+        match self.give_up(attempt, work, &problem.code, &problem.detail).await? {
+            GivenUp::Now => Err(problem.into()),
+            GivenUp::Unknown => Ok(Placed::Unknown(work.order_id)),
+        }
+    }
+
+    /// What an earlier attempt began, and has no time left to go on with.
+    async fn give_up_late(&self, attempt: &Attempt, work: &Work) -> Result<GivenUp, Failure> {
+        let Problem { code, detail, .. } = problems::too_late("ordered");
+        self.give_up(attempt, work, &code, &detail).await
+    }
+
+    /// Abort, order failed, key free, all at once.
+    async fn give_up(
+        &self,
+        attempt: &Attempt,
+        work: &Work,
+        code: &str,
+        detail: &str,
+    ) -> Result<GivenUp, Failure> {
         let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
-        let (code, detail) = (problem.code.clone(), problem.detail.clone());
+        fault::point(format_args!("tcc.{PLACE}.before-abort"));
+        let leave = match self.engine.decide_abort(&work.declaration, code).await {
+            Decided::Abort(leave) => leave,
+            // It is placed all the same, or nobody knows: the order will say.
+            Decided::Commit(_) | Decided::Unknown => return Ok(GivenUp::Unknown),
+        };
+        let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
+        let (code, detail) = (code.to_owned(), detail.to_owned());
         let decide = move |tx: &mut Transaction<'_>| {
-            this.engine.abort(tx, xid, &code)?;
+            this.engine.abort(tx, leave, &code)?;
             rows::note_reason(tx, id, &detail)?;
             let now = store::now(tx)?;
             store::release(tx, &key, fence, now, &terms)?;
             Ok(())
         };
-        fault::point(format_args!("tcc.{PLACE}.before-abort"));
         let done = self.database.transaction("order abort", decide).await;
         fault::point(format_args!("tcc.{PLACE}.aborted"));
         self.engine.settle(xid);
         match done {
-            Ok(()) => Err(problem.into()),
+            Ok(()) => Ok(GivenUp::Now),
             // Another attempt with this key was faster, and committed.
             Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
                 Err(problems::in_flight())
@@ -351,7 +398,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             Err(error) => {
                 let error = tradewind::service::answer::chain(&error);
                 tracing::error!(%xid, error, "failed to abort; the deadline will");
-                Ok(Placed::Unknown(id))
+                Ok(GivenUp::Unknown)
             }
         }
     }

@@ -187,7 +187,8 @@ impl Life {
             poll: Duration::from_millis(50),
             ..engine::Settings::default()
         };
-        let engine = super::super::engine(&database, &clock, peers, quick, &tasks);
+        let engine =
+            super::super::engine(&database, &clock, peers, (quick, Decider::Embedded), &tasks);
         let consumer = Consumer::new("order", database.clone(), keys.seal(), Arc::clone(&clock));
         let mut orders = Orders::new(database, engine, Prices, clock, settings);
         orders.lease = lease.unwrap_or(orders.lease);
