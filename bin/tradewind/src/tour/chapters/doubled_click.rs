@@ -48,7 +48,7 @@ pub(super) async fn tell(scene: &Scene<'_>) -> Held {
     };
     scene.books_become(TEA, after).await?;
     story.sees(format!(
-        "one order, {}; both answers are the same to the byte\nstock {} -> {}, orders {} -> {}",
+        "one order and one answer, {}\nstock {} -> {}, orders {} -> {}",
         order.id, before.stock, after.stock, before.orders, after.orders,
     ));
     scene.asks_for_order(KEY, TEA, 3);

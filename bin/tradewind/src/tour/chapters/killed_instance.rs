@@ -44,14 +44,14 @@ pub(super) async fn tell(scene: &Scene<'_>) -> Held {
     let back = span(killed.elapsed());
     story.sees(format!(
         "{} after the kill the registry had it off the list\n\
-         {back} after the kill it was back: started by `up` as process {}, registered again",
+         {back} after the kill it was back, as process {}, and registered again",
         span(noticed),
         again.pid,
     ));
     story.held(
         "A refused or broken connection sends the caller to the next instance at once (a Try may \
          come twice, its fence counts it once); the registry learns of it and probes, instead of \
-         waiting for the lease to run out.",
+         waiting for the lease to run out; `up` starts what died.",
     );
     Ok(())
 }
@@ -78,7 +78,7 @@ async fn orders(scene: &Scene<'_>, killed: Instant) -> Held<(String, String)> {
     let rest = ORDERS - 1;
     let (sent, slowest) = (span(sent), span(slowest));
     let rest = format!(
-        "it was asked {sent} after the kill; the {rest} orders after it: 201 each, the slowest in \
+        "asked {sent} after the kill; the {rest} orders after it: 201 each, the slowest in \
          {slowest}"
     );
     Ok((first, rest))
