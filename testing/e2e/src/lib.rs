@@ -5,20 +5,26 @@
 //! does over HTTP what a user does, kills what it wants to kill, and waits on conditions with
 //! [`eventually`], never on time alone.
 
+mod audit;
 mod binary;
+pub mod branch;
 mod client;
 #[cfg(feature = "services")]
 mod databases;
 mod estate;
 mod faults;
+mod insist;
 mod process;
+mod settled;
 pub mod trade;
 
+pub use audit::Verdict;
 pub use binary::{binary, faulty};
 pub use client::{Answer, Client};
 #[cfg(feature = "services")]
 pub use databases::Databases;
-pub use estate::{Estate, Ports, Settings, Storage};
+pub use estate::{Estate, Ports, Settings, Storage, listener};
+pub use insist::{insist_on_cancelling, insist_on_placing};
 pub use process::{Process, alive, descriptors, resident_bytes};
 
 use std::fmt::Debug;

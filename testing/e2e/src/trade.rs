@@ -3,6 +3,7 @@
 //! A scenario starts an estate of its own and does over HTTP what a user does.
 
 pub mod cancelling;
+pub mod locking;
 pub mod outages;
 pub mod placing;
 

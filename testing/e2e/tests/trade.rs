@@ -1,7 +1,7 @@
 //! The trade chain on real processes: place, ship, cancel; what fails, fails cleanly.
 
 use tradewind_e2e::Storage::Sqlite;
-use tradewind_e2e::trade::{cancelling, outages, placing};
+use tradewind_e2e::trade::{cancelling, locking, outages, placing};
 
 /// R0.1, R5.1, R6.3: an order is placed, the stock is taken, points are credited, it ships.
 #[tokio::test]
@@ -49,4 +49,10 @@ async fn orders_fail_cleanly_without_the_broker() {
 #[tokio::test]
 async fn a_message_that_comes_after_the_cancel_ships_nothing() {
     cancelling::a_message_that_comes_after_the_cancel_ships_nothing(Sqlite).await;
+}
+
+/// R7.4, LOCK-1: two processes under locks sell what there is, and tokens only grow.
+#[tokio::test]
+async fn locked_products_are_sold_once_by_two_processes() {
+    locking::locked_products_are_sold_once_by_two_processes(Sqlite).await;
 }

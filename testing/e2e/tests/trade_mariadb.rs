@@ -2,7 +2,7 @@
 
 use mysql::prelude::Queryable as _;
 use tradewind_e2e::Storage::MariaDb;
-use tradewind_e2e::trade::{LIMIT, basket, cancelling, outages, place, placing, reaches};
+use tradewind_e2e::trade::{LIMIT, basket, cancelling, locking, outages, place, placing, reaches};
 use tradewind_e2e::{Estate, eventually, wanted};
 
 /// R0.1, R5.1, R6.3: an order is placed, the stock is taken, points are credited, it ships.
@@ -80,4 +80,10 @@ async fn every_row_is_on_the_server() {
     let files = std::fs::read_dir(estate.data()).unwrap().map(|it| it.unwrap().file_name());
     let files: Vec<_> = files.filter(|it| it.to_string_lossy().contains(".db")).collect();
     assert!(files.is_empty(), "{files:?}");
+}
+
+/// R7.4, LOCK-1: two processes under locks sell what there is, and tokens only grow.
+#[tokio::test]
+async fn locked_products_are_sold_once_by_two_processes() {
+    locking::locked_products_are_sold_once_by_two_processes(MariaDb).await;
 }

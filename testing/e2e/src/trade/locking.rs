@@ -1,0 +1,137 @@
+//! Two inventory processes that take locks on the products they reserve.
+
+use http::StatusCode;
+use tokio::task::JoinSet;
+
+use super::{LIMIT, available};
+use crate::{Client, Estate, Storage, eventually, insist_on_placing, wanted};
+
+/// Buyers at the same time.
+const BUYERS: usize = 8;
+/// Orders beyond what there is.
+const TOO_MANY: i64 = 6;
+
+/// Under locks, concurrent orders for the same two products sell exactly what there is, through
+/// both processes; each grant of a lock has a higher fencing token, and no row takes a lower one.
+///
+/// # Panics
+/// When it is not so.
+pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
+    let settings = vec![("inventory.lock", "sql".to_owned())];
+    let estate = Estate::start_on(storage, settings).await;
+    let (scarce, plenty) = products(&estate).await;
+    let (stock, of_plenty) = (available(&estate, scarce).await, available(&estate, plenty).await);
+    assert_eq!(highest(&estate, scarce), (0, 0), "nobody held the lock before");
+
+    let token = estate.token().await;
+    let mut buyers = JoinSet::new();
+    let orders: Vec<i64> = (0..stock + TOO_MANY).collect();
+    for part in orders.chunks(orders.len().div_ceil(BUYERS)).map(<[i64]>::to_vec) {
+        let mut buyer = estate.gateway().bearer(&token);
+        buyers.spawn(async move { buy(&mut buyer, &part, (scarce, plenty)).await });
+    }
+    let mut seen = (0, 0);
+    let mut won = 0;
+    while !buyers.is_empty() {
+        // What is accepted never goes back.
+        let now = highest(&estate, scarce);
+        assert!(seen.0 <= now.0 && seen.1 <= now.1, "{seen:?} was followed by {now:?}");
+        seen = now;
+        if let Ok(Some(done)) =
+            tokio::time::timeout(std::time::Duration::from_millis(50), buyers.join_next()).await
+        {
+            won += done.expect("a buyer does not panic");
+        }
+    }
+    // An order that could not be decided in time has given back what others were refused for.
+    let mut last = estate.gateway().bearer(&token);
+    while 0 < available(&estate, scarce).await {
+        won += buy(&mut last, &[1000 + won], (scarce, plenty)).await;
+    }
+    assert_eq!(won, stock, "as many were sold as there were");
+    eventually("all is confirmed or given back", LIMIT, async || {
+        let frozen = "SELECT COUNT(*) FROM stock WHERE 0 < frozen";
+        wanted(estate.count("inventory", frozen).map_err(|it| it.to_string())?, |it| *it == 0)
+    })
+    .await;
+    assert_eq!(available(&estate, plenty).await, of_plenty - won);
+
+    let mut tries = 0;
+    for port in estate.ports.inventory {
+        let by_this = reserved_by(port).await;
+        assert!(0 < by_this, "the process on {port} took no part");
+        tries += by_this;
+    }
+    let (granted, fence) = highest(&estate, scarce);
+    assert!(won <= tries && tries <= granted, "{tries} Trys under {granted} grants");
+    assert!(won <= fence && fence <= granted, "each sale wrote a token of its own: {fence}");
+    let overtaken = format!(
+        "SELECT COUNT(*) FROM stock WHERE fence > 0 AND product_id NOT IN ({scarce}, {plenty})"
+    );
+    assert_eq!(estate.count("inventory", &overtaken).unwrap(), 0);
+}
+
+/// A product of which there are few, and one of which there are many.
+async fn products(estate: &Estate) -> (i64, i64) {
+    let page = estate.gateway().get("/inventory/products?size=100").await.unwrap().json();
+    let all: Vec<(i64, i64)> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["available"].as_i64().unwrap(), it["id"].as_i64().unwrap()))
+        .collect();
+    let scarce = all.iter().filter(|it| (8..=60).contains(&it.0)).min().expect("a scarce product");
+    let plenty = all.iter().max().expect("a product");
+    assert!(scarce.0 + TOO_MANY < plenty.0, "{scarce:?} {plenty:?}");
+    (scarce.1, plenty.1)
+}
+
+/// Orders one of each product under each of these keys; says how many orders were placed. The
+/// lines come in either order: the locks are taken in one.
+async fn buy(buyer: &mut Client, keys: &[i64], (one, two): (i64, i64)) -> i64 {
+    let mut won = 0;
+    for key in keys {
+        let (first, second) = if key % 2 == 0 { (one, two) } else { (two, one) };
+        let basket = serde_json::json!({
+            "items": [
+                {"product_id": first, "quantity": 1},
+                {"product_id": second, "quantity": 1},
+            ],
+            "address": "1 Harbour Road",
+        });
+        let answer = insist_on_placing(buyer, &format!("locked-{key}"), &basket).await;
+        match answer.status {
+            StatusCode::CREATED => won += 1,
+            StatusCode::CONFLICT => {
+                assert_eq!(answer.json()["code"], "inventory.insufficient", "{}", answer.text());
+            }
+            other => panic!("{other} {}", answer.text()),
+        }
+    }
+    won
+}
+
+/// The token of the last grant of a product's lock, and the highest that wrote its stock.
+fn highest(estate: &Estate, product: i64) -> (i64, i64) {
+    let granted = format!(
+        "SELECT COALESCE(MAX(token), 0) FROM tradewind_lock WHERE name = 'stock:{product}'"
+    );
+    let fence = format!("SELECT fence FROM stock WHERE product_id = {product}");
+    // The fence first: a token is granted before it is written.
+    let fence = estate.count("inventory", &fence).expect("a fence");
+    (estate.count("inventory", &granted).expect("a token"), fence)
+}
+
+/// How many Trys of reservations one process answered with success.
+async fn reserved_by(port: u16) -> i64 {
+    let metrics = Client::new(format!("127.0.0.1:{port}")).get("/metrics").await.unwrap().text();
+    let of_try = |it: &&str| {
+        it.starts_with("tradewind_http_requests_total")
+            && it.contains("/tcc/")
+            && it.contains("/try\"")
+            && it.contains("code=\"200\"")
+    };
+    let counts =
+        metrics.lines().filter(of_try).filter_map(|it| it.rsplit(' ').next()?.parse::<i64>().ok());
+    counts.sum()
+}
