@@ -104,7 +104,7 @@ pub struct Tick {
     pub p99: Option<Duration>,
     /// Longest response time of what was served.
     pub max: Option<Duration>,
-    /// Whether it ended within the warm-up.
+    /// Whether it began within the warm-up.
     pub warm_up: bool,
 }
 

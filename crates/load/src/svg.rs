@@ -24,15 +24,19 @@ const BLUE: &str = "#2563eb";
 const RED: &str = "#dc2626";
 const ORANGE: &str = "#ea7317";
 const GREEN: &str = "#15803d";
+const LIGHT_ORANGE: &str = "#fcead9";
+const LIGHT_GREEN: &str = "#d9efe1";
 
-/// A point of a line: seconds and value. A gap where there is no value.
+/// A point of a line.
 type Point = (f64, Option<f64>);
 
 struct Series {
     name: &'static str,
     colour: &'static str,
     dashed: bool,
-    filled: bool,
+    /// Of the area below it; opaque, so that what lies behind does not change its colour.
+    fill: Option<&'static str>,
+    /// Seconds and value; a gap where there is no value.
     points: Vec<Point>,
 }
 
@@ -58,7 +62,8 @@ pub fn draw(report: &Report, title: &str, subtitle: &str) -> String {
     );
     text(&mut out, (LEFT, 24.0), "start", "font-size=\"16\" font-weight=\"600\"", title);
     text(&mut out, (LEFT, 42.0), "start", &format!("fill=\"{GREY}\""), subtitle);
-    let axis = Axis::new(last, 10.0);
+    // Time ends where the run did, not at the next round number.
+    let axis = Axis { top: last, ..Axis::new(last, 10.0) };
     let ends = schedule_end(report);
     for (index, panel) in panels.iter().enumerate() {
         let top = TOP + (PANEL + GAP) * to_f64(index) + 14.0;
@@ -84,18 +89,23 @@ fn schedule_end(report: &Report) -> Option<f64> {
 }
 
 fn panels(ticks: &[Tick]) -> [Panel; 3] {
+    // A rate is of the whole tick, so it is drawn as a step. A fragment of a second says nothing.
     let rate = |count: fn(&Tick) -> u64| -> Vec<Point> {
-        // A fragment of a second says nothing about a rate.
         let whole = ticks.iter().filter(|it| Duration::from_millis(500) <= it.span);
-        whole.map(|it| (it.at.as_secs_f64(), Some(per_second(count(it), it.span)))).collect()
+        let step = |it: &Tick| {
+            let value = Some(per_second(count(it), it.span));
+            [it.at.saturating_sub(it.span), it.at].map(|at| (at.as_secs_f64(), value))
+        };
+        whole.flat_map(step).collect()
     };
     let time = |of: fn(&Tick) -> Option<Duration>| -> Vec<Point> {
         ticks.iter().map(|it| (it.at.as_secs_f64(), of(it).map(|it| it.as_secs_f64()))).collect()
     };
     let level = |of: fn(&Tick) -> usize| -> Vec<Point> {
-        ticks.iter().map(|it| (it.at.as_secs_f64(), Some(to_f64(of(it))))).collect()
+        let levels = ticks.iter().map(|it| (it.at.as_secs_f64(), Some(to_f64(of(it)))));
+        std::iter::once((0.0, Some(0.0))).chain(levels).collect()
     };
-    let line = |name, colour, points| Series { name, colour, dashed: false, filled: false, points };
+    let line = |name, colour, points| Series { name, colour, dashed: false, fill: None, points };
     let mut rates = vec![
         Series { dashed: true, ..line("offered", GREY, rate(|it| it.offered)) },
         line("served", BLUE, rate(|it| it.served)),
@@ -107,10 +117,10 @@ fn panels(ticks: &[Tick]) -> [Panel; 3] {
         vec![line("p99", ORANGE, time(|it| it.p99)), line("p50", BLUE, time(|it| it.p50))];
     let backlog = vec![
         Series {
-            filled: true,
+            fill: Some(LIGHT_ORANGE),
             ..line("waiting and in flight", ORANGE, level(|it| it.waiting + it.in_flight))
         },
-        Series { filled: true, ..line("in flight", GREEN, level(|it| it.in_flight)) },
+        Series { fill: Some(LIGHT_GREEN), ..line("in flight", GREEN, level(|it| it.in_flight)) },
     ];
     [
         Panel { title: "Requests per second", seconds: false, series: rates },
@@ -202,7 +212,8 @@ fn legend(out: &mut String, panel: &Panel, y: f64) {
     let mut x = WIDTH - RIGHT;
     for series in panel.series.iter().rev() {
         text(out, (x, y), "end", "", series.name);
-        x -= to_f64(series.name.len()).mul_add(6.4, 6.0);
+        // An estimate: nothing here knows the font.
+        x -= to_f64(series.name.len()).mul_add(5.7, 12.0);
         let dash = if series.dashed { " stroke-dasharray=\"5 3\"" } else { "" };
         let style = format!("stroke=\"{}\" stroke-width=\"3\"{dash}", series.colour);
         line(out, (x - 18.0, y - 4.0), (x, y - 4.0), &style);
@@ -228,15 +239,14 @@ fn draw_series(
             let command = if index == 0 { 'M' } else { 'L' };
             push(&mut path, format_args!("{command}{x:.1} {y:.1}"));
         }
-        if series.filled {
-            push(
-                out,
-                format_args!(
-                    "<path d=\"{path}L{:.1} {floor:.1}L{:.1} {floor:.1}Z\" fill=\"{colour}\" \
-                 fill-opacity=\"0.14\"/>\n",
-                    last.0, first.0
-                ),
-            );
+        if let [(x, y)] = places.as_slice() {
+            // A line without length is a dot, its ends being round.
+            push(&mut path, format_args!("L{x:.1} {y:.1}"));
+        }
+        if let Some(fill) = series.fill {
+            let (left, right) = (first.0, last.0);
+            let area = format_args!("{path}L{right:.1} {floor:.1}L{left:.1} {floor:.1}Z");
+            push(out, format_args!("<path d=\"{area}\" fill=\"{fill}\"/>\n"));
         }
         push(
             out,

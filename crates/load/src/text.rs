@@ -134,12 +134,9 @@ fn times(report: &Report) -> String {
 /// What a reader could miss.
 fn remarks(report: &Report) -> Vec<String> {
     let mut remarks = Vec::new();
-    let short = report.rate_offered - report.rate_served;
-    let lost = per_second(report.failed_total() + report.dropped, report.lasted);
-    let queued = short - lost;
-    if 0.02 * report.rate_offered < queued && 1.0 < queued {
+    if let Some(growth) = growth(report) {
         remarks.push(format!(
-            "More was offered than served: about {queued:.0} more waited after every second. The \
+            "More was offered than served: about {growth:.0} more waited after every second. The \
              response time is that of this run's length; a longer run makes it longer."
         ));
     }
@@ -151,6 +148,20 @@ fn remarks(report: &Report) -> Vec<String> {
         ));
     }
     remarks
+}
+
+/// By how much the backlog grew per second while requests came, if it did all the time and by
+/// more than a fiftieth of what was offered. A backlog that has found its size is none.
+#[expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
+fn growth(report: &Report) -> Option<f64> {
+    let measured: Vec<_> = report.ticks.iter().filter(|it| !it.warm_up && 0 < it.offered).collect();
+    let (first, last) = (measured.first()?, measured.last()?);
+    let middle = measured.get(measured.len() / 2)?;
+    let backlog = |it: &Tick| (it.waiting + it.in_flight) as f64;
+    let span = last.at.saturating_sub(first.at).as_secs_f64();
+    let steady = 1.4 * backlog(middle) < backlog(last) && backlog(first) < backlog(middle);
+    let growth = (backlog(last) - backlog(first)) / span;
+    (4 <= measured.len() && steady && 0.02 * report.rate_offered < growth).then_some(growth)
 }
 
 /// A row of block characters for the last values, scaled to the largest.
@@ -201,4 +212,73 @@ pub fn json(report: &Report) -> serde_json::Value {
         "service_ms": times(&report.service), "failures_ms": times(&report.failures),
         "lag_ms": times(&report.lag), "ticks": ticks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine;
+    use crate::{Outcome, Plan};
+
+    /// Ten seconds at 100/s on a server that does `rate` and lets at most `bound` wait.
+    fn report(rate: f64, bound: f64) -> Report {
+        let plan = Plan::flat(100.0, Duration::from_secs(10));
+        let (mut machine, mut free) = (Machine::new(&plan), 0.0f64);
+        let mut answers = std::collections::VecDeque::new();
+        for millis in 0..30_000 {
+            let now = Duration::from_millis(millis);
+            while let Some((at, sent, arrival, outcome)) = answers.pop_front() {
+                if now.as_secs_f64() < at {
+                    answers.push_front((at, sent, arrival, outcome));
+                    break;
+                }
+                machine.finish(arrival, sent, now, outcome);
+            }
+            machine.advance(now);
+            while let Some(arrival) = machine.take() {
+                free = free.max(now.as_secs_f64());
+                if bound < (free - now.as_secs_f64()) * rate {
+                    machine.finish(arrival, now, now, Outcome::Failed("503".into()));
+                } else {
+                    free += 1.0 / rate;
+                    answers.push_back((free, now, arrival, Outcome::Ok));
+                }
+            }
+            machine.tick(now);
+            if machine.is_over(now) {
+                break;
+            }
+        }
+        machine.end(Duration::from_secs(30)).0
+    }
+
+    #[test]
+    fn a_backlog_that_grows_is_said_and_one_that_stands_is_not() {
+        let said = summary(&report(80.0, f64::INFINITY));
+        assert!(said.contains("about 20 more waited after every second"), "{said}");
+        for (rate, bound) in [(80.0, 10.0), (200.0, f64::INFINITY)] {
+            let said = summary(&report(rate, bound));
+            assert!(!said.contains("more waited"), "{said}");
+        }
+    }
+
+    #[test]
+    fn times_are_short_and_have_their_unit() {
+        for (micros, text) in [
+            (0, "0 µs"),
+            (999, "999 µs"),
+            (1_000, "1.00 ms"),
+            (9_994, "9.99 ms"),
+            (9_996, "10.0 ms"),
+            (99_960, "100 ms"),
+            (999_400, "999 ms"),
+            (999_600, "1.00 s"),
+            (7_520_000, "7.52 s"),
+            (61_000_000, "61.0 s"),
+        ] {
+            assert_eq!(time(Duration::from_micros(micros)), text);
+        }
+        assert_eq!(sparkline([0.0, 5.0, 10.0]), "▁▅█");
+        assert_eq!(sparkline([0.0, 0.0]), "▁▁");
+    }
 }

@@ -90,7 +90,7 @@ impl View {
         let bar = format!("{}{}", "█".repeat(done), "░".repeat(BAR - done));
         let state = match () {
             () if tick.warm_up => ", warm-up",
-            () if self.lasts < tick.at => ", draining",
+            () if self.lasts + tick.span / 2 < tick.at => ", draining",
             () => "",
         };
         format!("{bar} {at:.0} s of {lasts:.0} s{state}")

@@ -132,7 +132,7 @@ impl Tally {
             p50: it.response.quantile(0.5),
             p99: it.response.quantile(0.99),
             max: it.response.max(),
-            warm_up: now <= self.warm_up,
+            warm_up: it.since < self.warm_up,
         };
         (it.offered, it.served, it.failed, it.dropped) = (0, 0, 0, 0);
         it.response.clear();
