@@ -19,8 +19,10 @@ use crate::wire::{MessageId, Publish};
 const BATCH: u32 = 64;
 /// How many of them are on their way to the broker at once.
 const CONCURRENCY: usize = 16;
-/// How long a message is this relay's before another instance may take it.
-const LEASE: Duration = Duration::from_secs(30);
+/// How long a message is this relay's before another instance may take it: a little longer than one
+/// attempt to publish it takes. What a relay had taken when it died waits as long; what another
+/// publishes meanwhile is the same message to the broker.
+const LEASE: Duration = Duration::from_secs(12);
 /// How often the relay looks without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to publish one message.
@@ -262,4 +264,17 @@ fn id(row: &Row) -> Result<MessageId, Error> {
 
 fn bytes(id: MessageId) -> Vec<u8> {
     id.as_u128().to_be_bytes().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind_call::Policy;
+
+    use super::*;
+
+    #[test]
+    fn what_a_dead_relay_had_taken_waits_little_longer_than_one_attempt() {
+        let attempt = Policy::default().total;
+        assert!(attempt < LEASE && LEASE < attempt * 3 / 2);
+    }
 }
