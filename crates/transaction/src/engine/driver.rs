@@ -26,11 +26,12 @@ use crate::wire;
 /// Most transactions that one look into the log finds.
 const FOUND_MAX: u32 = 1024;
 
-/// Looks into the log between two cleanings.
+/// Looks into the log between two cleanings; while there is more to clean than one takes, each look
+/// is one, which keeps up with any load that can be begun.
 const CLEAN_EVERY: u32 = 240;
 
 /// Most transactions that one cleaning deletes: a short transaction.
-const CLEAN_MAX: u32 = 200;
+const CLEAN_MAX: u32 = 500;
 
 /// Between attempts to get a first shard.
 const EAGER: Duration = Duration::from_millis(100);
@@ -128,14 +129,18 @@ impl Inner {
         let (fresh, found) = (lane(), lane());
         let mut look = tokio::time::interval(this.settings.poll);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looks = 0_u32;
+        let (mut looks, mut behind) = (0_u32, false);
         loop {
             let (xids, lane) = tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(xid) = woken.recv() => (vec![xid], &fresh),
                 _ = look.tick() => {
                     looks = looks.wrapping_add(1);
-                    (this.look(looks).await, &found)
+                    let clean = behind || looks.is_multiple_of(CLEAN_EVERY);
+                    if clean && !this.dead() {
+                        behind = this.clean().await;
+                    }
+                    (this.look().await, &found)
                 }
             };
             for xid in xids {
@@ -163,14 +168,11 @@ impl Inner {
         this.write_finished().await;
     }
 
-    async fn look(&self, looks: u32) -> Vec<Xid> {
+    async fn look(&self) -> Vec<Xid> {
         if self.dead() {
             return Vec::new();
         }
         self.write_finished().await;
-        if looks.is_multiple_of(CLEAN_EVERY) {
-            self.clean().await;
-        }
         let (owner, now) = (self.owner.clone(), self.clock.now());
         let ahead = now + self.settings.backoff.longest;
         let found = self
@@ -343,16 +345,21 @@ impl Inner {
         }
     }
 
-    async fn clean(&self) {
+    /// Whether there may be more to clean.
+    async fn clean(&self) -> bool {
         // A tombstone must outlive the longest transaction that could still begin under its id.
         let keep = self.settings.keep.max(keep_at_least(Duration::ZERO));
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = self.clock.now().millis().saturating_sub(keep);
         let cleaned =
             self.database.transaction("tcc clean", move |tx| log::clean(tx, before, CLEAN_MAX));
-        if let Err(error) = cleaned.await {
-            let error: TransactionError<Error> = error;
-            tracing::warn!(error = chain(&error), "failed to clean the transaction log");
+        match cleaned.await {
+            Ok(count) => CLEAN_MAX as usize <= count,
+            Err(error) => {
+                let error: TransactionError<Error> = error;
+                tracing::warn!(error = chain(&error), "failed to clean the transaction log");
+                false
+            }
         }
     }
 }

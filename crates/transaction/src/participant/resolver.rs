@@ -18,11 +18,15 @@ const ROUND_MAX: u32 = 100;
 /// Most questions at a time.
 const AT_ONCE: usize = 8;
 
-/// Rounds between two cleanings.
+/// Rounds between two cleanings; while there is more to clean than one takes, each round is one.
 const CLEAN_EVERY: u32 = 60;
 
-/// Most rows of one state that one cleaning deletes: a short transaction.
+/// Most rows of one state that one transaction of a cleaning deletes: a short one.
 const CLEAN_MAX: u32 = 200;
+
+/// Most transactions of one cleaning: with a round each second it keeps up with any load that can
+/// be reserved for, and leaves the database to others in between.
+const CLEAN_TRANSACTIONS: u32 = 16;
 
 pub(super) struct Resolver {
     pub(super) all: Participants,
@@ -31,7 +35,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) async fn run(&self, cancel: CancellationToken) {
-        let mut round = 0_u32;
+        let (mut round, mut behind) = (0_u32, false);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
@@ -42,8 +46,11 @@ impl Resolver {
                 () = self.round() => {}
             }
             round = round.wrapping_add(1);
-            if round.is_multiple_of(CLEAN_EVERY) {
-                self.clean().await;
+            if behind || round.is_multiple_of(CLEAN_EVERY) {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    left = self.clean() => behind = left,
+                }
             }
         }
     }
@@ -102,17 +109,27 @@ impl Resolver {
         result.is_err()
     }
 
-    async fn clean(&self) {
+    /// Whether there may be more to clean.
+    async fn clean(&self) -> bool {
         let (now, settings) = (self.all.clock.now(), self.all.settings);
-        let cleaned = self.all.database.transaction("tcc clean", move |tx| {
-            fence::clean(tx, now, settings.keep, settings.skew, CLEAN_MAX)
-        });
-        match cleaned.await {
-            Ok(count) => tracing::debug!(count, "cleaned the fence"),
-            Err(error) => {
-                let error: tradewind_sql::TransactionError<Error> = error;
-                tracing::warn!(%error, "failed to clean the fence");
+        for _ in 0..CLEAN_TRANSACTIONS {
+            let cleaned = self.all.database.transaction("tcc clean", move |tx| {
+                fence::clean(tx, now, settings.keep, settings.skew, CLEAN_MAX)
+            });
+            match cleaned.await {
+                Ok(count) => {
+                    tracing::debug!(count, "cleaned the fence");
+                    if count < CLEAN_MAX as usize {
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    let error: tradewind_sql::TransactionError<Error> = error;
+                    tracing::warn!(%error, "failed to clean the fence");
+                    return false;
+                }
             }
         }
+        true
     }
 }

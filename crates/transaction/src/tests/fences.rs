@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tradewind_base::Rng;
 use tradewind_base::id::Xid;
+use tradewind_sql::{Database, Error, Transaction, params};
 
 use super::on_each_database;
 use super::support::{Kind, World, until};
@@ -25,6 +26,7 @@ on_each_database! {
     one_xid_for_two_things_is_refused,
     racing_calls_of_one_branch_end_it_once,
     cleaning_deletes_old_final_rows_only,
+    cleaning_keeps_up_with_what_is_done,
 }
 
 struct Branch<'a> {
@@ -209,4 +211,40 @@ async fn cleaning_deletes_old_final_rows_only(kind: Kind) {
     assert_eq!(clean(Duration::from_secs(3601 * 2)).await, 2);
     assert_eq!([tried.fence().await, done.fence().await, empty.fence().await], [1, 0, 0]);
     until(async || world.stock.goods().await == (8, 1, 1)).await;
+}
+
+/// Every branch leaves a row here and every transaction one in the log: what is old enough goes,
+/// however much of it there is, without anybody asking.
+async fn cleaning_keeps_up_with_what_is_done(kind: Kind) {
+    let world = World::new(kind).await;
+    let old = world.clock.now().millis() - 48 * 3600 * 1000;
+    let mut rng = Rng::from_entropy();
+    let xids: Vec<String> =
+        (0..6000).map(|_| Xid::generate(world.clock.now(), &mut rng).to_string()).collect();
+    let fence = "INSERT INTO tradewind_fence (xid, branch, action, initiator, status, deadline_ms,
+        changed_ms, reservation) VALUES (?, 1, 'take', 'order', 2, ?, ?, '{}')";
+    let log = "INSERT INTO tradewind_tcc (xid, name, shard, phase, version, deadline_ms, begun_ms,
+        finished_ms, stuck, declared, branches) VALUES (?, 'place', 0, 4, 1, ?, ?, ?, 0, '[]', '[]')";
+    for part in xids.chunks(500).map(<[String]>::to_vec) {
+        let of_log = part.clone();
+        let write = move |tx: &mut Transaction<'_>| {
+            part.iter().try_for_each(|it| tx.execute(fence, params![it, old, old]).map(drop))
+        };
+        world.stock.database.transaction::<_, Error, _>("old rows", write).await.unwrap();
+        let write = move |tx: &mut Transaction<'_>| {
+            of_log.iter().try_for_each(|it| tx.execute(log, params![it, old, old, old]).map(drop))
+        };
+        world.orders.transaction::<_, Error, _>("old rows", write).await.unwrap();
+    }
+    world.resolvers();
+    let count = async |database: &Database, sql: &'static str| {
+        let read = move |tx: &mut Transaction<'_>| tx.query_one(sql, &[], |row| row.get::<i64>(0));
+        database.read::<_, Error, _>("left", read).await.unwrap()
+    };
+    until(async || {
+        count(&world.stock.database, "SELECT COUNT(*) FROM tradewind_fence").await == Some(0)
+    })
+    .await;
+    until(async || count(&world.orders, "SELECT COUNT(*) FROM tradewind_tcc").await == Some(0))
+        .await;
 }
