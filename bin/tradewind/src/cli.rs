@@ -41,6 +41,10 @@ pub(crate) enum Command {
     /// A guided tour: starts everything for itself on free ports and in a temporary folder, places
     /// orders, breaks things, and says what it saw; exit code 0 only if all held.
     Tour(Tour),
+    /// Checks the shop's invariants over all its databases, which it only reads, whether the shop
+    /// runs or not; exit code 0 when all hold, 1 with the rows that break one, 2 when a database
+    /// cannot be read.
+    Audit(Audit),
     /// Open-loop load on one address: offered, served, waiting, response times; exit code 3 if a
     /// bound that was asked for did not hold.
     Load(Box<Load>),
@@ -63,6 +67,20 @@ pub(crate) enum Command {
         #[arg(long)]
         dump: bool,
     },
+}
+
+/// How the audit goes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Audit {
+    /// Print JSON, one document for each round.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Check again and again with this many seconds in between; one line for each round.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) watch: Option<u64>,
+    /// Ids of orders that callers were told are placed, one a line: each must be there (JOIN-4).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) expect: Option<PathBuf>,
 }
 
 /// How the tour goes. Of the configuration it takes what the command line names, and no more;

@@ -1,5 +1,6 @@
 //! The one binary: parse, build, run, drain, exit code.
 
+mod audit;
 mod cli;
 mod config;
 mod load;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Err(error) => return complain(&error, MISCONFIGURED),
     };
     let outcome = match cli.command {
+        Command::Audit(options) => return audit::run(&config, &options),
         Command::Config { dump } => {
             let text =
                 if dump { described.to_string() } else { "the configuration is valid\n".into() };

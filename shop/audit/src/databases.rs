@@ -1,0 +1,202 @@
+//! The databases of the shop, opened to look.
+
+use std::time::Duration;
+
+use tradewind::sql::{
+    self, Database, DatabaseUrl, Dialect, OpenError, Options, Transaction, TransactionError, params,
+};
+
+/// Where the databases are.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    /// The order service's: orders, keys, the log of its transactions.
+    pub order: DatabaseUrl,
+    /// The inventory service's.
+    pub inventory: DatabaseUrl,
+    /// The points service's.
+    pub points: DatabaseUrl,
+    /// The warehouse service's.
+    pub warehouse: DatabaseUrl,
+    /// The broker's.
+    pub broker: DatabaseUrl,
+    /// The coordinator's: the log of orders' transactions, when they are run by it.
+    pub coordinator: Option<DatabaseUrl>,
+}
+
+/// Why a database could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It cannot be opened.
+    #[error("cannot open the database of {service}")]
+    Open {
+        /// Whose.
+        service: &'static str,
+        /// Why not.
+        #[source]
+        source: OpenError,
+    },
+    /// It is not this service's.
+    #[error("the database of {service} has no table {table}")]
+    Table {
+        /// Whose.
+        service: &'static str,
+        /// What is missing.
+        table: &'static str,
+    },
+    /// A read failed.
+    #[error("cannot read the database of {service}")]
+    Read {
+        /// Whose.
+        service: &'static str,
+        /// Why not.
+        #[source]
+        source: TransactionError<sql::Error>,
+    },
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) service: &'static str,
+    pub(crate) url: DatabaseUrl,
+    pub(crate) database: Database,
+    /// Whether it has fences of branches.
+    pub(crate) fences: bool,
+    /// Whether it has a log of transactions.
+    pub(crate) log: bool,
+}
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Databases {
+    pub(crate) order: Place,
+    pub(crate) inventory: Place,
+    pub(crate) points: Place,
+    pub(crate) warehouse: Place,
+    pub(crate) broker: Place,
+    pub(crate) coordinator: Option<Place>,
+}
+
+/// The longest that one statement may take.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
+/// The most rows of one answer.
+const ROWS_MAX: usize = 1_000_000;
+
+impl Place {
+    async fn open(
+        service: &'static str,
+        url: &DatabaseUrl,
+        table: &'static str,
+    ) -> Result<Self, ReadError> {
+        let options = Options {
+            readers: 1,
+            rows_max: ROWS_MAX,
+            run_time_max: RUN_TIME_MAX,
+            answer_time_max: RUN_TIME_MAX,
+            ..Options::default()
+        };
+        let at = url.clone();
+        let open = move || Database::open_read_only(&at, options, service);
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.unwrap_or_else(|error| Err(OpenError::Thread(error.into())));
+        let database = opened.map_err(|source| ReadError::Open { service, source })?;
+        let url = url.clone();
+        let mut it = Self { service, url, database, fences: false, log: false };
+        if !it.has(table).await? {
+            return Err(ReadError::Table { service, table });
+        }
+        it.fences = it.has("tradewind_fence").await?;
+        it.log = it.has("tradewind_tcc").await?;
+        Ok(it)
+    }
+
+    async fn has(&self, table: &'static str) -> Result<bool, ReadError> {
+        self.read("tables", move |tx| {
+            let sql = match tx.dialect() {
+                Dialect::Sqlite => {
+                    "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = ?"
+                }
+                Dialect::MySql => {
+                    "SELECT COUNT(*) FROM information_schema.tables \
+                     WHERE table_schema = DATABASE() AND table_name = ?"
+                }
+            };
+            Ok(tx.query_one(sql, params![table], |row| row.get::<i64>(0))? != Some(0))
+        })
+        .await
+    }
+
+    /// Runs one read.
+    pub(crate) async fn read<T, F>(&self, name: &'static str, work: F) -> Result<T, ReadError>
+    where
+        F: FnMut(&mut Transaction<'_>) -> Result<T, sql::Error> + Send + 'static,
+        T: Send + 'static,
+    {
+        let service = self.service;
+        let done = self.database.read(name, work).await;
+        done.map_err(|source| ReadError::Read { service, source })
+    }
+
+    async fn close(&self) {
+        // It closes in the background if it takes long.
+        drop(self.database.close().await);
+    }
+}
+
+impl Databases {
+    /// Opens all of them.
+    ///
+    /// # Errors
+    /// Everything that cannot be opened.
+    pub(crate) async fn open(urls: &Urls) -> Result<Self, Vec<ReadError>> {
+        let (order, inventory, points, warehouse, broker) = tokio::join!(
+            Place::open("order", &urls.order, "order_header"),
+            Place::open("inventory", &urls.inventory, "reservation"),
+            Place::open("points", &urls.points, "ledger"),
+            Place::open("warehouse", &urls.warehouse, "outbound"),
+            Place::open("broker", &urls.broker, "message"),
+        );
+        let coordinator = match &urls.coordinator {
+            Some(url) => Some(Place::open("coordinator", url, "tradewind_tcc").await),
+            None => None,
+        };
+        let mut errors = Vec::new();
+        let mut keep = |it: Result<Place, ReadError>| it.map_err(|it| errors.push(it)).ok();
+        let wanted = coordinator.is_some();
+        let coordinator = coordinator.and_then(&mut keep);
+        let all = (keep(order), keep(inventory), keep(points), keep(warehouse), keep(broker));
+        match all {
+            (Some(order), Some(inventory), Some(points), Some(warehouse), Some(broker))
+                if wanted == coordinator.is_some() =>
+            {
+                Ok(Self { order, inventory, points, warehouse, broker, coordinator })
+            }
+            _ => Err(errors),
+        }
+    }
+
+    /// Those that take part in transactions with the usual fence.
+    pub(crate) fn fenced(&self) -> impl Iterator<Item = &Place> {
+        let all = [&self.inventory, &self.points, &self.warehouse, &self.order];
+        all.into_iter().filter(|it| it.fences)
+    }
+
+    /// Those with a log of transactions.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.order).chain(&self.coordinator).filter(|it| it.log)
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Place> {
+        let all = [&self.warehouse, &self.broker, &self.points, &self.inventory, &self.order];
+        all.into_iter().chain(&self.coordinator)
+    }
+
+    /// Closes all of them.
+    pub(crate) async fn close(&self) {
+        for it in self.all() {
+            it.close().await;
+        }
+    }
+}
