@@ -38,6 +38,12 @@ const TURN: usize = 256;
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How many rows one step of that takes at most.
 const KEEP_BATCH: u32 = 100;
+/// How often finished rows are removed, unless there are more than one round takes.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
+/// How many messages, and how many fence rows, one cleaning transaction removes at most.
+const CLEAN_BATCH: u32 = 200;
+/// How many such transactions one round has at most.
+const CLEAN_BATCHES: u32 = 16;
 
 /// What attempts and checks share.
 #[derive(Debug)]
@@ -294,7 +300,8 @@ impl Drop for Place {
 impl Core {
     /// Everything that is not a delivery, again and again.
     async fn keep(&self, keep: Arc<Notify>, dispatcher: Dispatcher) {
-        let mut cleaned = self.clock.monotonic();
+        // What piled up while no broker ran goes first.
+        let mut cleaned = None;
         loop {
             let changed = self.check_back().await;
             let mut more = !changed.is_empty();
@@ -312,9 +319,11 @@ impl Core {
                 Err(error) => tracing::warn!(error = %error, "cannot look for parked messages"),
             }
             more |= self.bury().await;
-            if Duration::from_secs(60) <= self.clock.monotonic() - cleaned {
-                cleaned = self.clock.monotonic();
-                self.clean().await;
+            if cleaned.is_none_or(|it| CLEAN_EVERY <= self.clock.monotonic() - it) {
+                // What is left over is taken in the next round already.
+                if !self.clean().await {
+                    cleaned = Some(self.clock.monotonic());
+                }
             }
             if !more {
                 tokio::select! {
@@ -339,19 +348,21 @@ impl Core {
         more
     }
 
-    async fn clean(&self) {
+    /// Whether there may be more to clean. Check-backs wait no longer than for this many batches.
+    async fn clean(&self) -> bool {
         let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
         let now = self.clock.now().millis();
         let before = tradewind_base::Timestamp::from_millis(now.saturating_sub(retention));
-        for _ in 0..100 {
-            match self.store.clean(before, KEEP_BATCH).await {
-                Ok(0) => return,
+        for _ in 0..CLEAN_BATCHES {
+            match self.store.clean(before, CLEAN_BATCH).await {
+                Ok(0) => return false,
                 Ok(rows) => tracing::debug!(rows, "finished rows removed"),
                 Err(error) => {
                     tracing::warn!(error = %error, "cannot remove finished rows");
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 }

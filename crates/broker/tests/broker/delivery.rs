@@ -267,3 +267,37 @@ async fn crashes(estate: Estate) {
     let _broker = estate.broker_with(settings).await;
     until("all arrive", async || warehouse.effects().await == ["a", "b", "c"]).await;
 }
+
+/// What is done stays as long as it is to be kept, then it goes without anybody asking.
+#[tokio::test]
+async fn a_running_broker_forgets_what_is_done_long_enough() {
+    let estate = Estate::new();
+    let broker = estate.broker().await;
+    let warehouse = Subscriber::start(&estate, "warehouse").await;
+    estate.list("warehouse", &[warehouse.port()]);
+    estate.subscribe("warehouse", "order.placed").await;
+    let drafts: Vec<_> = (0..250).map(|_| estate.draft("order.placed", "ord_1")).collect();
+    for draft in &drafts {
+        estate.client("order").publish(&draft.publish()).await.unwrap();
+    }
+    until("all are done", async || {
+        for draft in &drafts {
+            if broker.state(draft.id()).await != "done" {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    broker.stop().await;
+    let mut settings = quick();
+    settings.retention = std::time::Duration::from_millis(1);
+    let broker = estate.broker_with(settings).await;
+    until("all are forgotten", async || {
+        let last = format!("/messages/v1/messages/{}", drafts[249].id());
+        let first = format!("/messages/v1/messages/{}", drafts[0].id());
+        broker.get(&first).await.status == 404 && broker.get(&last).await.status == 404
+    })
+    .await;
+    assert_eq!(warehouse.effects().await.len(), 250);
+}
