@@ -45,8 +45,8 @@ pub(crate) enum Command {
     /// runs or not; exit code 0 when all hold, 1 with the rows that break one, 2 when a database
     /// cannot be read.
     Audit(Audit),
-    /// Open-loop load on one address: offered, served, waiting, response times; exit code 3 if a
-    /// bound that was asked for did not hold.
+    /// Open-loop load on one address: requests come on a schedule, whatever the target does, and
+    /// each response time counts from the instant its request was due.
     Load(Box<Load>),
     /// The service registry: Eureka REST and the native change stream.
     Registry,

@@ -8,14 +8,13 @@ use clap::{Args, ValueEnum};
 use tradewind_load::http::Request;
 use tradewind_load::{Arrivals, Plan, Stage, parse_duration, parse_rate, text};
 
-/// Offers requests on a schedule, whatever the target does, and counts each response time from
-/// the instant the request was due.
-///
-/// Path, header values and body may have placeholders: {sequence}, {run}, {id} (32 random
-/// hexadecimal digits), {number:1..200}.
+/// What is offered, to whom, and what is said about it.
 #[derive(Debug, Args)]
 pub(crate) struct Load {
     /// Where to: `http://host:port/path`.
+    ///
+    /// Path, header values and body may have placeholders: {sequence}, {run}, {id} (32 random
+    /// hexadecimal digits), {number:1..200}.
     pub(crate) url: String,
 
     /// Requests per second.
