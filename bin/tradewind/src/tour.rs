@@ -36,7 +36,7 @@ use crate::{FAILED, MISCONFIGURED, OK, complain, config};
 
 use estate::Estate;
 use proof::{Held, Unmet};
-use scene::{Buyer, Scene};
+use scene::Scene;
 use story::{Story, span};
 use web::Web;
 use wire::Wire;
@@ -152,10 +152,7 @@ impl Guide<'_> {
     /// Tells the chapters, up to the first that does not hold.
     async fn tell(&self, estate: &Estate, web: &Web, begun: Instant) -> Held {
         self.introduce(estate, begun)?;
-        let alice = Buyer::log_in(web, estate, "alice").await?;
-        let bob = Buyer::log_in(web, estate, "bob").await?;
-        let (story, wire, place_limit) = (self.story, &self.wire, self.place_limit);
-        let scene = Scene { story, estate, wire, web, alice, bob, place_limit };
+        let scene = Scene::set(self.story, estate, &self.wire, web, self.place_limit).await?;
         let wanted = |it: &u8| self.options.chapter.is_none_or(|only| only == *it);
         for number in (1..=chapters::COUNT).filter(wanted) {
             chapters::tell(number, &scene).await?;

@@ -1,5 +1,7 @@
 //! What all chapters use: the buyers, and questions to the estate.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -29,6 +31,7 @@ pub(super) struct Scene<'a> {
     pub(super) bob: Buyer,
     /// How long an order may take until it is placed or refused.
     pub(super) place_limit: Duration,
+    told_placed: RefCell<BTreeSet<String>>,
 }
 
 /// A user of the shop who has logged in.
@@ -64,7 +67,7 @@ pub(super) struct Books {
 
 impl Buyer {
     /// Logs in with the password of a demo user.
-    pub(super) async fn log_in(web: &Web, estate: &Estate, name: &'static str) -> Held<Self> {
+    async fn log_in(web: &Web, estate: &Estate, name: &'static str) -> Held<Self> {
         let body = json!({"username": name, "password": format!("{name}-demo")});
         let answer = web.send(estate.ports.gateway, Ask::post("/order/login", &body)).await?;
         let token = text(&answer.ok()?, "access_token").to_owned();
@@ -72,7 +75,21 @@ impl Buyer {
     }
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// A scene in a running estate, with two buyers who have logged in.
+    pub(super) async fn set(
+        story: Story,
+        estate: &'a Estate,
+        wire: &'a Wire,
+        web: &'a Web,
+        place_limit: Duration,
+    ) -> Held<Self> {
+        let alice = Buyer::log_in(web, estate, "alice").await?;
+        let bob = Buyer::log_in(web, estate, "bob").await?;
+        let told_placed = RefCell::default();
+        Ok(Self { story, estate, wire, web, alice, bob, place_limit, told_placed })
+    }
+
     /// A question to the shop, through the gateway.
     pub(super) async fn shop(&self, buyer: &Buyer, path: &str) -> Held<Value> {
         let ask = Ask::get(path).bearer(&buyer.token);
@@ -98,7 +115,17 @@ impl Scene<'_> {
         let items = json!([{"product_id": product, "quantity": quantity}]);
         let body = json!({"items": items, "address": "1 Harbour Road"});
         let ask = Ask::post("/order/orders", &body).bearer(&buyer.token);
-        self.web.send(self.estate.ports.gateway, ask.with("idempotency-key", key)).await
+        let ask = ask.with("idempotency-key", key);
+        let answer = self.web.send(self.estate.ports.gateway, ask).await?;
+        if answer.status == StatusCode::CREATED {
+            self.told_placed.borrow_mut().insert(Order::read(&answer)?.id);
+        }
+        Ok(answer)
+    }
+
+    /// The ids of all orders that a buyer was told are placed.
+    pub(super) fn told_placed(&self) -> Vec<String> {
+        self.told_placed.borrow().iter().cloned().collect()
     }
 
     /// One request for an order that is placed with it, told.

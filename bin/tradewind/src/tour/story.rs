@@ -82,6 +82,13 @@ impl Story {
         self.line(SEES, &text);
     }
 
+    /// What another program printed, line by line, each cut where it is too long.
+    pub(super) fn quotes(&self, text: &str) {
+        for line in text.lines().filter(|it| !it.trim().is_empty()) {
+            say(&format!("{:TEXT_AT$}{}\n", "", cut(line.trim_end(), WIDTH - TEXT_AT)));
+        }
+    }
+
     /// The chapter held, and the mechanism that made it.
     pub(super) fn held(&self, why: impl Display) {
         self.line(HELD, &why);
@@ -146,6 +153,17 @@ fn wrapped(text: &str, indent: usize) -> String {
     out
 }
 
+/// The beginning of a line, with a sign that it goes on.
+fn cut(line: &str, length: usize) -> String {
+    if line.chars().count() <= length {
+        return line.to_owned();
+    }
+    let mut text: String = line.chars().take(length.saturating_sub(1)).collect();
+    text.truncate(text.trim_end().len());
+    text.push('…');
+    text
+}
+
 /// The words with the spaces before each: columns stay where they are.
 fn words(line: &str) -> Vec<(usize, &str)> {
     let mut gap = 0;
@@ -198,6 +216,12 @@ mod tests {
         // What has no place to break is not broken.
         let long = "x".repeat(200);
         assert_eq!(wrapped(&long, 3), format!("   {long}\n"));
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_with_a_sign() {
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("éé éé", 4), "éé…");
     }
 
     #[test]
