@@ -147,3 +147,29 @@ async fn a_cancellation_whose_commit_got_lost_becomes_definite() {
         assert_eq!(shop.violations().await, []);
     }
 }
+
+/// Nothing can be placed before the begin is durable, so a begin that got lost is a failure that
+/// says to repeat; what it left is taken up by the repeat, or ends by itself.
+#[tokio::test]
+async fn a_begin_that_got_lost_is_repeated_with_the_same_key() {
+    for (name, what) in [("begin_after", CUT_AFTER), ("begin_before", CUT_BEFORE)] {
+        let (shop, between) = shop_behind(name, 5000).await;
+        between.does(what);
+        let body = basket(&[(1, 2)]);
+        let reply = shop.place("key-1", &body).await;
+        between.does(PASS);
+        assert_eq!((reply.status, reply.problem().0.as_str()), (503, "order.database-unavailable"));
+        assert!(shop.seen("inventory.reserve", "try").is_empty());
+        let again = repeated(&shop, "key-1", &body).await;
+        assert_eq!(again.status, 201, "{again:?}");
+        assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
+        let id = again.json()["id"].as_str().unwrap().to_owned();
+        between.does(what);
+        let reply = shop.cancel(ALICE, &id).await;
+        between.does(PASS);
+        assert_eq!(reply.status, 503, "{reply:?}");
+        until(async || shop.cancel(ALICE, &id).await.status == 200).await;
+        assert_eq!(shop.state(&id).await, "cancelled");
+        assert_eq!(shop.violations().await, []);
+    }
+}
