@@ -44,11 +44,16 @@ impl Returns {
             return Err(BranchError::NotYet(AGAIN));
         }
         for line in lines {
-            if !rows::mark(tx, &line, call)? {
+            if rows::mark(tx, &line, call)? {
+                continue;
+            }
+            if line.restocked {
                 let detail = format!("order {} is given back already", it.order_id);
                 let code = "inventory.restocked";
                 return Err(Problem::new(StatusCode::CONFLICT, code, detail).into());
             }
+            // Another cancellation's, and how it ends is open.
+            return Err(BranchError::NotYet(AGAIN));
         }
         Ok(())
     }

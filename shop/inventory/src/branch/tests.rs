@@ -113,7 +113,7 @@ async fn all(shop: &Shop) {
     // Given back: a cancellation that is itself undone, then one that holds, then one too many.
     assert_eq!(shop.restock(4, "ord_1").await.status, 200);
     let second = shop.restock(5, "ord_1").await;
-    assert_eq!((second.status, second.problem().0.as_str()), (409, "tcc.refused"));
+    assert_eq!(second.status, 425, "how the first ends is open: {second:?}");
     shop.done("restock", "cancel", 4).await;
     assert_eq!(shop.restock(6, "ord_1").await.status, 200);
     shop.done("restock", "confirm", 6).await;
