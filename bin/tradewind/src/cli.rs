@@ -39,7 +39,8 @@ pub(crate) enum Command {
     /// Everything on this machine, each server its own process; Ctrl-C drains and ends all of it.
     Up,
     /// A guided tour: starts everything for itself on free ports and in a temporary folder, places
-    /// orders, breaks things, and says what it saw; exit code 0 only if all held.
+    /// orders, breaks things, and says what it saw; exit code 0 only if all held, 1 if something did
+    /// not, 130 if it was interrupted.
     Tour(Tour),
     /// Checks the shop's invariants over all its databases, which it only reads, whether the shop
     /// runs or not; exit code 0 when all hold, 1 with the rows that break one, 2 when a database

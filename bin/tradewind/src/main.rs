@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod load;
 mod server;
+mod signals;
 mod tour;
 mod up;
 

@@ -26,12 +26,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tradewind_base::Tasks;
 
 use crate::cli::{Cli, Tour};
 use crate::config::Config;
+use crate::signals::Signals;
 use crate::{FAILED, MISCONFIGURED, OK, complain, config};
 
 use estate::Estate;
@@ -105,7 +105,7 @@ impl Guide<'_> {
             .build()
             .context("cannot start the runtime")?;
         runtime.block_on(async {
-            let mut signals = Signals::new().context("cannot listen for signals")?;
+            let mut signals = Signals::new(self.cli.supervised)?;
             self.story.title("Tradewind: a tour");
             let begun = Instant::now();
             let web = Web::new(&self.tasks);
@@ -212,31 +212,6 @@ impl Guide<'_> {
             Outcome::Held => story.well(&format!("All of it held, in {took}; {rest}.")),
             Outcome::Failed(_) => story.badly(&format!("Not all of it held; {rest}.")),
             Outcome::Interrupted => story.tells(&format!("interrupted; {rest}")),
-        }
-    }
-}
-
-/// The wish of whoever watches to end it.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
         }
     }
 }

@@ -15,7 +15,7 @@ const ORDERS: u8 = 5;
 /// How much younger than the kill a heartbeat is to be a new process's: ages are whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(5);
 /// How soon the registry has noticed, at the latest.
-const NOTICE_LIMIT: Duration = Duration::from_secs(4);
+const NOTICE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) async fn tell(scene: &Scene<'_>) -> Held {
     let story = scene.story;
