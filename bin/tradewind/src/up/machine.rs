@@ -24,8 +24,10 @@ use tradewind_base::Monotonic;
 pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// The longest pause.
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// A run this long counts as a success: the next pause is the shortest again.
-pub(super) const STABLE: Duration = Duration::from_secs(30);
+/// A run this long counts as a success: the next pause is the shortest again. As long as the longest
+/// pause, so that whoever dies now and then is away for moments, and whoever dies at once is not
+/// started all the time.
+pub(super) const STABLE: Duration = BACKOFF_MAX;
 /// How often a child may die before it was ready once.
 pub(super) const FAILURES_BEFORE_READY_MAX: u32 = 3;
 
