@@ -21,7 +21,7 @@ const DEFINITE_WITHIN: Duration = Duration::from_secs(120);
 /// Between two repeats: doubling.
 const PAUSE_MS: (u64, u64) = (40, 640);
 /// Among how many of the latest orders one of somebody else is picked.
-const FOREIGN_KEPT: usize = 64;
+const LATEST: usize = 64;
 
 /// What all buyers share.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Shop {
     pub accepted: AtomicUsize,
     /// Whether it is time to go home.
     pub closing: AtomicBool,
-    /// Orders of everybody, with their user.
+    /// Orders of everybody that were accepted, with their user.
     orders: Mutex<Vec<(String, String)>>,
 }
 
@@ -51,15 +51,20 @@ impl Shop {
     fn note(&self, user: &str, order: &str) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if FOREIGN_KEPT <= orders.len() {
-            orders.remove(0);
-        }
         orders.push((user.to_owned(), order.to_owned()));
+    }
+
+    /// The ids of all orders that were accepted so far.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.iter().map(|it| it.1.clone()).collect()
     }
 
     fn foreign(&self, user: &str, pick: u64) -> Option<String> {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: Vec<_> = orders.iter().filter(|it| it.0 != user).collect();
+        let latest = orders.iter().rev().take(LATEST);
+        let others: Vec<_> = latest.filter(|it| it.0 != user).collect();
         let pick = usize::try_from(pick % others.len().max(1) as u64).unwrap_or(0);
         others.get(pick).map(|it| it.1.clone())
     }

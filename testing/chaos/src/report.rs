@@ -29,6 +29,8 @@ pub struct Report {
     pub storm: Duration,
     /// How long everything took to settle after it.
     pub settling: Duration,
+    /// What was left to do meanwhile, whenever that changed.
+    pub left: Vec<(Duration, String)>,
 }
 
 impl Report {
@@ -45,6 +47,7 @@ impl Report {
             false_alarms: Vec::new(),
             storm: Duration::ZERO,
             settling: Duration::ZERO,
+            left: Vec::new(),
         }
     }
 }
@@ -79,6 +82,9 @@ impl fmt::Display for Report {
                 "  to {link:<12} {requests} requests: {lost} lost, {unanswered} answers lost, \
                  {doubled} doubled, {held} held back, {broken} broken",
             )?;
+        }
+        for (since, what) in &self.left {
+            writeln!(f, "  left after {:.1} s: {what}", since.as_secs_f64())?;
         }
         for (what, count) in &self.unknown {
             writeln!(f, "  indefinite: {count} x {what}")?;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tradewind_e2e::{Client, Estate, Ports, Settings, Storage};
 
-use crate::audit::{self, Audits};
+use crate::audit::{Audits, audit};
 use crate::books;
 use crate::buyer::{Buyer, Shop};
 use crate::ledger::Ledger;
@@ -195,14 +195,15 @@ impl Run<'_> {
         let mut findings = std::mem::take(&mut ledger.wrong);
         findings.append(&mut report.false_alarms);
         let begun = Instant::now();
-        findings.extend(self.settle().await);
+        findings.extend(self.settle(&mut report.left).await);
         report.settling = begun.elapsed();
         let written = ledger.entries.iter().map(|it| json!(it).to_string() + "\n");
         let written: String = written.collect();
         std::fs::write(self.estate.data().join("ledger.jsonl"), written)?;
         findings.extend(books::wrong(self.estate));
         findings.extend(verdict::of(self.estate, &ledger, &catalogue, &tokens).await?);
-        findings.extend(audit::last(self.estate, &ledger).await?);
+        let accepted: Vec<_> = ledger.accepted().map(|it| it.0.to_owned()).collect();
+        findings.extend(audit(self.estate, &accepted).await?);
         report.ledger = ledger.sums();
         report.unknown = ledger.unknown.clone();
         Ok(findings)
@@ -249,7 +250,7 @@ impl Run<'_> {
                 raged?;
                 Err("the storm ended too early".to_owned())
             }
-            never = audits.repeat(self.estate) => match never {},
+            never = audits.repeat(self.estate, || shop.ids()) => match never {},
         };
         report.storm = begun.elapsed();
         shop.closing.store(true, Ordering::Relaxed);
@@ -274,8 +275,10 @@ impl Run<'_> {
     }
 
     /// Waits until everything is at its end; what is not is a finding.
-    async fn settle(&self) -> Vec<String> {
-        let end = Instant::now() + SETTLED_WITHIN;
+    /// `left` becomes what was open when, so that a slow end shows its cause.
+    async fn settle(&self, left: &mut Vec<(Duration, String)>) -> Vec<String> {
+        let begun = Instant::now();
+        let end = begun + SETTLED_WITHIN;
         for name in PROCESSES {
             if let Err(error) = there(self.estate, name).await {
                 return vec![format!("{error:#}")];
@@ -288,9 +291,13 @@ impl Run<'_> {
             if open.is_empty() {
                 return Vec::new();
             }
+            let open = open.join("; ");
+            if left.last().is_none_or(|it| it.1 != open) {
+                left.push((begun.elapsed(), open.clone()));
+            }
             if end <= Instant::now() {
                 let late = format!("not settled within {SETTLED_WITHIN:?}: ");
-                return vec![late + &open.join("; ")];
+                return vec![late + &open];
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
