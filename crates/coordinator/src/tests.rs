@@ -1,5 +1,6 @@
 //! Transactions over the API, with participants over HTTP.
 
+mod initiator;
 mod life;
 
 use std::sync::Arc;
