@@ -1,20 +1,38 @@
-//! The TCC server: the engine of [`tradewind_transaction`] behind a JSON HTTP API, for initiators
-//! without a database and in other languages. It keeps its log in a database of its own.
+//! The TCC server: the engine of [`tradewind_transaction`] behind a JSON HTTP API. It keeps its log
+//! in a database of its own, and serves initiators in other languages, those without a database,
+//! and those that leave deciding and driving to somebody who goes on when they do not
+//! (`Setup::coordinator` in the library; `order.transactions = "coordinator"` in the shop).
 //!
 //! | request | answer |
 //! |---|---|
 //! | `POST /coordinator/v1/transactions` | 201, begun: durable, nothing sent yet; 200 for a repeat |
-//! | `POST /coordinator/v1/transactions/{xid}/try` | 200 with what came of asking all branches |
+//! | `POST /coordinator/v1/transactions/{xid}/try` | 200 with what came of asking all branches; with a declaration in the body it begins first, unless it has; 409 decided |
 //! | `POST /coordinator/v1/transactions/{xid}/commit` | 200, decided: Confirms go out; 409 too late |
-//! | `POST /coordinator/v1/transactions/{xid}/abort` | 200, decided: Cancels go out; 409 committed |
+//! | `POST /coordinator/v1/transactions/{xid}/abort` | 200, decided: Cancels go out; 409 committed; what has not begun never will |
 //! | `GET /coordinator/v1/transactions/{xid}` | 200 how far it is |
 //! | `GET /coordinator/v1/stuck` | 200 what a human should look at |
 //! | `GET /coordinator/v1/openapi.json` | the API as an OpenAPI document |
 //! | `GET /tcc/outcome/{xid}` | the decision, for participants |
 //!
 //! An initiator chooses the xid, or lets the coordinator do so; with one of its own it may repeat
-//! the begin when the answer was lost. It runs what belongs to itself around these calls; as it has
-//! no own branch in the log, it cancels its own part when it learns of an abort.
+//! every request when the answer was lost. Two requests are enough: `try` with the declaration, then
+//! `commit` or `abort`.
+//!
+//! What belongs to the initiator itself may be a branch too, declared as `own`: it is reserved
+//! already and not tried, and is confirmed or cancelled by a call like the others, as branch 33.
+//! With it, whatever happens to the initiator after its begin is settled. An initiator that cannot
+//! be called declares none, and settles its own part when it learns of the decision.
+//!
+//! | state \ request | begin | try | commit | abort | deadline passes |
+//! |---|---|---|---|---|---|
+//! | unknown | trying | with a declaration as begin, then try; else 404 | 404 | given up | – |
+//! | trying | 200, as it is | Trys are sent, again if need be | committing | aborting | aborting |
+//! | committing, committed | 200, as it is | 409 `coordinator.committed` | 200 | 409 `coordinator.committed` | – |
+//! | aborting, aborted | 200, as it is | 409 `coordinator.aborted` | 409 `coordinator.aborted` | 200 | – |
+//! | given up (aborted before it began) | 409 `coordinator.aborted` | 409 `coordinator.aborted` | 409 `coordinator.aborted` | 200 | – |
+//!
+//! A commit past the deadline is 409 `coordinator.expired`. What another service began is
+//! 404 `coordinator.unknown`; what was given up before it began is nobody's.
 //!
 //! Towards participants the coordinator is the initiator: the branches carry its name, and they ask
 //! it for outcomes. Any number of coordinators may share one database.
@@ -49,7 +67,7 @@ const SET: &str = "coordinator";
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(1);
 
 /// The schema.
-static MIGRATIONS: &[Migration] = &LOG;
+pub static MIGRATIONS: &[Migration] = &LOG;
 
 /// The settings: section `coordinator`.
 #[derive(Clone, Debug)]
@@ -94,7 +112,8 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
     Ok(host.run(router(engine, database)).await?)
 }
 
-/// The API over an engine and the database of its log.
-fn router(engine: Engine, database: Database) -> Router {
+/// The API over an engine and the database of its log, which has the schema [`MIGRATIONS`]: what
+/// [`run`] serves, for those who have a server already.
+pub fn router(engine: Engine, database: Database) -> Router {
     engine.mount().merge(api::router(engine, database))
 }

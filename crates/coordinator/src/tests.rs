@@ -189,6 +189,51 @@ async fn a_begin_is_repeatable_and_anothers_is_unknown() {
     assert_eq!(nobody.status, 403);
 }
 
+/// R5.2: two requests are enough, and each may be repeated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_with_a_declaration_begins_first() {
+    let world = world().await;
+    let path = "/txn_0192f3aa000070008000000000000002";
+    let unknown = world.post(&format!("{path}/try"), &json!({})).await;
+    assert_eq!((unknown.status, unknown.problem().0.as_str()), (404, "coordinator.unknown"));
+    let body = json!({"begin": declaration(3, 5000)});
+    for _ in 0..2 {
+        let tried = world.post(&format!("{path}/try"), &body).await;
+        assert_eq!((tried.status, &tried.json()["outcome"]), (200, &"reserved".into()));
+        assert_eq!(world.stock().await, (7, 3));
+    }
+    assert_eq!(world.post(&format!("{path}/commit"), &json!({})).await.status, 200);
+    let late = world.post(&format!("{path}/try"), &body).await;
+    assert_eq!((late.status, late.problem().0.as_str()), (409, "coordinator.committed"));
+    let mut wrong = body;
+    wrong["begin"]["xid"] = "txn_0192f3aa000070008000000000000003".into();
+    let reply = world.post(&format!("{path}/try"), &wrong).await;
+    assert_eq!((reply.status, reply.problem().1), (422, vec!["begin.xid".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_given_up_before_it_began_never_begins() {
+    let world = world().await;
+    let xid = "txn_0192f3aa000070008000000000000004";
+    for _ in 0..2 {
+        let reply = world.post(&format!("/{xid}/abort"), &json!({"reason": "lost"})).await;
+        assert_eq!((reply.status, &reply.json()["phase"]), (200, &"aborted".into()), "{reply:?}");
+    }
+    let mut body = declaration(1, 5000);
+    body["xid"] = xid.into();
+    for (path, body) in [
+        (String::new(), body),
+        (format!("/{xid}/try"), json!({"begin": declaration(1, 5000)})),
+        (format!("/{xid}/try"), json!({})),
+        (format!("/{xid}/commit"), json!({})),
+    ] {
+        let reply = world.post(&path, &body).await;
+        let told = (reply.status, reply.problem().0);
+        assert_eq!(told, (409, "coordinator.aborted".to_owned()), "{path}");
+    }
+    assert_eq!(world.stock().await, (10, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_declaration_names_its_field() {
     let world = world().await;
@@ -200,13 +245,15 @@ async fn a_wrong_declaration_names_its_field() {
         ("/branches", json!([]), "branches"),
         ("/branches/0/service", json!("no service"), "branches[0].service"),
         ("/branches/0/action", json!("a/b"), "branches[0].action"),
+        ("/own", json!("a/b"), "own"),
     ] {
         let mut body = declaration(1, 5000);
+        body["own"] = json!("place");
         *body.pointer_mut(pointer).unwrap() = value;
         let reply = world.post("", &body).await;
         wrong.push((reply.status, reply.problem().1.concat() == field));
     }
-    assert_eq!(wrong, vec![(422, true); 6]);
+    assert_eq!(wrong, vec![(422, true); 7]);
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ const fn left_here(error: &PeerError) -> bool {
 }
 
 fn begin(it: &Declaration, left: Duration) -> wire::Begin {
-    let limit = left - (left / 20).min(WAY);
+    let limit = left - (left / 8).min(WAY);
     let branches = it.branches.iter().map(|it| wire::Branch {
         service: it.service.clone(),
         action: it.action.clone(),

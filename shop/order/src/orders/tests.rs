@@ -1,6 +1,7 @@
 #[cfg(feature = "services")]
 mod between;
 mod cancelling;
+mod coordinated;
 mod crashes;
 mod placing;
 mod support;

@@ -47,8 +47,11 @@ async fn an_order_is_cancelled_unless_it_shipped() {
 
 #[tokio::test]
 async fn a_cancellation_that_is_refused_leaves_the_order_placed() {
-    let shop = shop(settings(2000), None).await;
-    let id = placed(&shop, "key-1").await;
+    refused(&shop(settings(2000), None).await).await;
+}
+
+pub(super) async fn refused(shop: &Shop) {
+    let id = placed(shop, "key-1").await;
     shop.feels("warehouse.void", Some(Mood::Refuses("warehouse.already-shipped")));
     let reply = shop.cancel(ALICE, &id).await;
     assert_eq!((reply.status, reply.problem().0.as_str()), (409, "order.shipped"));
@@ -67,8 +70,11 @@ async fn a_cancellation_that_is_refused_leaves_the_order_placed() {
 
 #[tokio::test]
 async fn while_an_order_is_being_cancelled_nothing_else_happens_to_it() {
-    let shop = shop(settings(2000), None).await;
-    let id = placed(&shop, "key-1").await;
+    nothing_else_happens(&shop(settings(2000), None).await).await;
+}
+
+pub(super) async fn nothing_else_happens(shop: &Shop) {
+    let id = placed(shop, "key-1").await;
     shop.feels("points.revoke", Some(Mood::Hangs));
     let second = async {
         until(async || shop.state(&id).await == "cancelling").await;

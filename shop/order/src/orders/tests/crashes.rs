@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::support::*;
 
 /// How long a claim of a key counts where a test repeats a request after a crash.
-const LEASE: Duration = Duration::from_millis(200);
+pub(super) const LEASE: Duration = Duration::from_millis(200);
 
 /// The order service dies while the Trys are on their way; the xid of what it began.
 async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
@@ -26,7 +26,7 @@ async fn a_repeat_after_a_crash_resumes_the_same_transaction() {
     resumes(shop(settings(20_000), Some(LEASE)).await).await;
 }
 
-async fn resumes(mut shop: Shop) {
+pub(super) async fn resumes(mut shop: Shop) {
     let xid = died_trying(&mut shop, 20_000, LEASE).await;
     let body = basket(&[(1, 2)]);
     let mut reply = shop.place("key-1", &body).await;
@@ -47,7 +47,7 @@ async fn a_repeat_after_the_deadline_begins_another_once_the_first_is_aborted() 
     begins_another(shop(settings(300), Some(LEASE)).await).await;
 }
 
-async fn begins_another(mut shop: Shop) {
+pub(super) async fn begins_another(mut shop: Shop) {
     let xid = died_trying(&mut shop, 2000, LEASE).await;
     let body = basket(&[(1, 2)]);
     let mut reply = shop.place("key-1", &body).await;
@@ -70,7 +70,7 @@ async fn what_nobody_repeats_is_aborted_at_its_deadline() {
     aborts(shop(settings(300), None).await).await;
 }
 
-async fn aborts(mut shop: Shop) {
+pub(super) async fn aborts(mut shop: Shop) {
     let xid = died_trying(&mut shop, 300, Duration::from_secs(60)).await;
     until(async || shop.states().await.contains_key("failed")).await;
     let id = shop.get(ALICE, "/orders").await.json()["items"][0]["id"].clone();
@@ -88,7 +88,7 @@ async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
     confirms(shop(settings(2000), None).await).await;
 }
 
-async fn confirms(mut shop: Shop) {
+pub(super) async fn confirms(mut shop: Shop) {
     shop.feels("inventory.reserve", Some(Mood::Leaves));
     let body = basket(&[(1, 2)]);
     let reply = shop.place("key-1", &body).await;

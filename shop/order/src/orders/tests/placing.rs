@@ -68,7 +68,10 @@ async fn an_order_is_placed_once_and_found_again() {
 /// once they are back.
 #[tokio::test]
 async fn an_order_fails_cleanly_while_points_are_away() {
-    let shop = shop(settings(400), None).await;
+    points_are_away(&shop(settings(400), None).await).await;
+}
+
+pub(super) async fn points_are_away(shop: &Shop) {
     shop.feels("points.credit", Some(Mood::Away));
     let begun = Instant::now();
     let reply = shop.place("key-1", &basket(&[(1, 2)])).await;
@@ -92,7 +95,10 @@ async fn an_order_fails_cleanly_while_points_are_away() {
 
 #[tokio::test]
 async fn a_refusal_of_inventory_is_told_in_its_words() {
-    let shop = shop(settings(2000), None).await;
+    inventory_refuses(&shop(settings(2000), None).await).await;
+}
+
+pub(super) async fn inventory_refuses(shop: &Shop) {
     shop.feels("inventory.reserve", Some(Mood::Refuses("inventory.insufficient")));
     let reply = shop.place("key-1", &basket(&[(1, 2)])).await;
     assert_eq!((reply.status, reply.problem().0.as_str()), (409, "inventory.insufficient"));
@@ -104,7 +110,10 @@ async fn a_refusal_of_inventory_is_told_in_its_words() {
 /// ORDER-1: the same key at once is one order.
 #[tokio::test]
 async fn the_same_key_at_once_is_one_order() {
-    let shop = shop(settings(2000), None).await;
+    the_same_key_at_once(&shop(settings(2000), None).await).await;
+}
+
+pub(super) async fn the_same_key_at_once(shop: &Shop) {
     let body = basket(&[(2, 1)]);
     let place = || shop.place("key-1", &body);
     let (a, b, c) = tokio::join!(place(), place(), place());

@@ -20,7 +20,7 @@ use tradewind::service::axum::response::{IntoResponse as _, Response};
 use tradewind::service::axum::routing::post;
 use tradewind::service::{Failure, Json, Keys};
 use tradewind::sql::{DatabaseUrl, Options};
-use tradewind::transaction::Peers;
+use tradewind::transaction::{Peers, participant};
 
 use super::super::*;
 use crate::inventory::{Ask, Availability, AvailableItem, Inventory};
@@ -114,6 +114,8 @@ pub(super) struct Shop {
     pub(super) others: Others,
     discovery: Discovery,
     url: DatabaseUrl,
+    instances: Vec<Instance>,
+    decider: Decider,
     _services: Vec<Running>,
     _folder: tempfile::TempDir,
 }
@@ -159,9 +161,11 @@ pub(super) async fn shop_at(
         instances.push(instance(name, running.address()));
         services.push(running);
     }
-    let discovery = Discovery::fixed(instances);
-    let life = Life::start(&url, &discovery, settings, lease).await;
-    Shop { life, others, discovery, url, _services: services, _folder: folder }
+    let discovery = Discovery::fixed(instances.clone());
+    let decider = Decider::Embedded;
+    let life = Life::start(&url, &discovery, (settings, decider), lease).await;
+    let _services = services;
+    Shop { life, others, discovery, url, instances, decider, _services, _folder: folder }
 }
 
 fn instance(name: &str, at: SocketAddr) -> Instance {
@@ -169,11 +173,27 @@ fn instance(name: &str, at: SocketAddr) -> Instance {
     Instance::plain(&name, &at.ip().to_string(), at.port()).unwrap()
 }
 
+/// The bounds of engines in tests.
+pub(super) fn quick() -> engine::Settings {
+    let own = participant::Settings {
+        skew: Duration::from_millis(100),
+        resolve_after: Duration::from_millis(100),
+        resolve_every: Duration::from_millis(50),
+        ..participant::Settings::default()
+    };
+    engine::Settings {
+        lease: Duration::from_millis(400),
+        poll: Duration::from_millis(50),
+        own,
+        ..engine::Settings::default()
+    }
+}
+
 impl Life {
     async fn start(
         url: &DatabaseUrl,
         discovery: &Discovery,
-        settings: Settings,
+        (settings, decider): (Settings, Decider),
         lease: Option<Duration>,
     ) -> Self {
         let database = Database::open(url, Options::default(), SET, MIGRATIONS).unwrap();
@@ -182,13 +202,7 @@ impl Life {
         let name = ServiceName::parse("order").unwrap();
         let identity = Identity::new(name, keys.seal().clone());
         let peers = Peers::new(discovery.clone(), Client::standard(&tasks), identity);
-        let quick = engine::Settings {
-            lease: Duration::from_millis(400),
-            poll: Duration::from_millis(50),
-            ..engine::Settings::default()
-        };
-        let engine =
-            super::super::engine(&database, &clock, peers, (quick, Decider::Embedded), &tasks);
+        let engine = super::super::engine(&database, &clock, peers, (quick(), decider), &tasks);
         let consumer = Consumer::new("order", database.clone(), keys.seal(), Arc::clone(&clock));
         let mut orders = Orders::new(database, engine, Prices, clock, settings);
         orders.lease = lease.unwrap_or(orders.lease);
@@ -202,7 +216,33 @@ impl Shop {
     pub(super) async fn restart(&mut self, settings: Settings, lease: Option<Duration>) {
         self.life.tasks.cancelled().cancel();
         self.life.running.tasks().cancelled().cancel();
-        self.life = Life::start(&self.url, &self.discovery, settings, lease).await;
+        let how = (settings, self.decider);
+        self.life = Life::start(&self.url, &self.discovery, how, lease).await;
+        self.found();
+    }
+
+    /// From now on a coordinator decides, which is found at `at`; nowhere while there is none.
+    pub(super) async fn coordinated(
+        mut self,
+        at: Option<SocketAddr>,
+        settings: Settings,
+        lease: Option<Duration>,
+    ) -> Self {
+        self.decider = Decider::Coordinator;
+        self.instances.extend(at.map(|at| instance("coordinator", at)));
+        self.restart(settings, lease).await;
+        self
+    }
+
+    /// Everybody finds this life of the order service, and all others.
+    fn found(&self) {
+        let order = instance("order", self.life.running.address());
+        self.discovery.replace(self.instances.iter().cloned().chain([order]).collect());
+    }
+
+    /// Where the services are found.
+    pub(super) const fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     pub(super) fn feels(&self, action: &'static str, mood: Option<Mood>) {
