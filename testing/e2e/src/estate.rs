@@ -263,6 +263,20 @@ impl Estate {
         self.databases.as_ref()
     }
 
+    /// A number that a query finds in the database of a server, on either storage.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn number(&self, server: &str, sql: &str) -> anyhow::Result<i64> {
+        #[cfg(feature = "services")]
+        if let Some(databases) = &self.databases {
+            use mysql::prelude::Queryable as _;
+            let found = databases.connect(server).query_first(sql)?;
+            return found.ok_or_else(|| anyhow::anyhow!("no row: {sql}"));
+        }
+        self.count(server, sql)
+    }
+
     /// A client of the gateway.
     #[must_use]
     pub fn gateway(&self) -> Client {

@@ -51,7 +51,7 @@ pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
     assert_eq!(won, stock, "as many were sold as there were");
     eventually("all is confirmed or given back", LIMIT, async || {
         let frozen = "SELECT COUNT(*) FROM stock WHERE 0 < frozen";
-        wanted(estate.count("inventory", frozen).map_err(|it| it.to_string())?, |it| *it == 0)
+        wanted(estate.number("inventory", frozen).map_err(|it| it.to_string())?, |it| *it == 0)
     })
     .await;
     assert_eq!(available(&estate, plenty).await, of_plenty - won);
@@ -68,7 +68,7 @@ pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
     let overtaken = format!(
         "SELECT COUNT(*) FROM stock WHERE fence > 0 AND product_id NOT IN ({scarce}, {plenty})"
     );
-    assert_eq!(estate.count("inventory", &overtaken).unwrap(), 0);
+    assert_eq!(estate.number("inventory", &overtaken).unwrap(), 0);
 }
 
 /// A product of which there are few, and one of which there are many.
@@ -118,8 +118,8 @@ fn highest(estate: &Estate, product: i64) -> (i64, i64) {
     );
     let fence = format!("SELECT fence FROM stock WHERE product_id = {product}");
     // The fence first: a token is granted before it is written.
-    let fence = estate.count("inventory", &fence).expect("a fence");
-    (estate.count("inventory", &granted).expect("a token"), fence)
+    let fence = estate.number("inventory", &fence).expect("a fence");
+    (estate.number("inventory", &granted).expect("a token"), fence)
 }
 
 /// How many Trys of reservations one process answered with success.
