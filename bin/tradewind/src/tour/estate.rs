@@ -34,6 +34,8 @@ const ENVIRONMENT: &str = "TRADEWIND__";
 pub(super) struct Ports {
     pub(super) registry: SocketAddr,
     pub(super) broker: SocketAddr,
+    /// Used only where the coordinator is to decide the orders.
+    coordinator: SocketAddr,
     pub(super) gateway: SocketAddr,
     admin: SocketAddr,
     order: SocketAddr,
@@ -79,6 +81,7 @@ impl Ports {
         Ok(Self {
             registry: next()?,
             broker: next()?,
+            coordinator: next()?,
             gateway: next()?,
             admin: next()?,
             order: next()?,
@@ -96,6 +99,7 @@ impl Ports {
             format!("registry.bind={}", self.registry),
             format!("discovery.urls=http://{}", self.registry),
             format!("broker.bind={}", self.broker),
+            format!("coordinator.bind={}", self.coordinator),
             format!("gateway.bind={}", self.gateway),
             format!("gateway.admin.bind={}", self.admin),
             format!("order.bind={}", self.order),
