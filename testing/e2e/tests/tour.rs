@@ -76,7 +76,7 @@ async fn first_chapter(output: &mut BufReader<ChildStdout>) -> String {
     text
 }
 
-/// R0.1, R2.3, R5.1, R6.3, R7.5: on real processes an order is placed and shipped; without points it
+/// R0.1, R2.4, R5.1, R6.3, R7.5: on real processes an order is placed and shipped; without points it
 /// is undone; it succeeds right after an instance died; a lost acknowledgement ships once; a
 /// doubled click orders once; the last unit is sold once; and the audit finds nothing.
 #[tokio::test]
