@@ -82,7 +82,7 @@ where
             response.headers_mut().insert(REPLAYED_HEADER, HeaderValue::from_static("true"));
             Ok(response)
         }
-        Placed::Unknown(id) => Ok(unknown(id)),
+        Placed::Unknown(id) => Ok(unknown(id, &from_orders(&id.to_string()))),
     }
 }
 
@@ -96,7 +96,7 @@ where
 {
     match Box::pin(orders.cancel(&user, order_id(&id)?)).await? {
         Cancelled::Done(view) => Ok(Json(*view).into_response()),
-        Cancelled::Unknown(id) => Ok(unknown(id)),
+        Cancelled::Unknown(id) => Ok(unknown(id, &format!("../{id}"))),
     }
 }
 
@@ -297,16 +297,23 @@ fn stored(it: &StoredAnswer) -> Response {
     response
 }
 
+/// Where an order is, as seen from `/orders`. A gateway puts a prefix before all paths, and what is
+/// relative stays right behind any.
+pub(super) fn from_orders(id: &str) -> String {
+    format!("orders/{id}")
+}
+
 /// The outcome is not known: where to look, never a guess.
-fn unknown(id: OrderId) -> Response {
-    let location = format!("/orders/{id}");
+fn unknown(id: OrderId, location: &str) -> Response {
     let body = json!({
         "order_id": id,
         "state": "unknown",
-        "detail": format!("the outcome is not known yet; GET {location} tells"),
+        "location": location,
+        "detail": "the outcome is not known yet; GET the location, relative to this request, or \
+                   repeat the request",
     });
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
-    if let Ok(value) = HeaderValue::from_str(&location) {
+    if let Ok(value) = HeaderValue::from_str(location) {
         response.headers_mut().insert(header::LOCATION, value);
     }
     response

@@ -17,6 +17,7 @@ use tradewind::sql::{Transaction, TransactionError, params};
 use tradewind::transaction::engine::MayCommit;
 use tradewind::transaction::{Decided, Declaration, LogError, Tried};
 
+use super::api::from_orders;
 use super::problems::{self, database};
 use super::rows::{self, New};
 use super::view::OrderView;
@@ -406,7 +407,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
 
 /// The answer about a placed order.
 fn answer(view: OrderView) -> Result<StoredAnswer, WorkError> {
-    let location = format!("/orders/{}", view.id);
+    let location = from_orders(&view.id);
     Ok(StoredAnswer::json(201, &serde_json::to_value(view)?).located(&location))
 }
 

@@ -20,8 +20,9 @@ pub async fn an_order_is_placed_and_shipped_and_its_ids_join(storage: Storage) {
     let order = placed.json();
     let id = order["id"].as_str().unwrap().to_owned();
     assert_eq!(order["state"], "placed");
-    // Read your own write.
-    let read = alice.get(&format!("/order/orders/{id}")).await.unwrap();
+    // Read your own write, where the answer says it is: relative to what was asked.
+    let read = alice.get(&format!("/order/{}", placed.header("location"))).await.unwrap();
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text());
     assert_eq!(read.json()["id"], id.as_str());
 
     let shipped = reaches(&mut alice, &id, "shipped").await;
