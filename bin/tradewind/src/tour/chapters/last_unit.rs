@@ -39,7 +39,7 @@ pub(super) async fn tell(scene: &Scene<'_>) -> Held {
     until(SETTLE_LIMIT, async || same("stock", &0, &scene.stock(product).await?)).await?;
     story.sees("stock 1 -> 0, and not below");
     story.held(
-        "The reservation is one statement that carries its own condition (… WHERE available >= ?): \
+        "The reservation is one statement that carries its own condition (… AND ? <= on_hand - frozen): \
          of two that run at once the database lets one find what it asks for.",
     );
     Ok(())
