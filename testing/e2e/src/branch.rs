@@ -58,6 +58,17 @@ impl Estate {
 }
 
 impl Branch {
+    /// Asks the initiator, whose process listens on `port`, what became of the transaction. One
+    /// that it does not know has ended with that.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn outcome(&self, port: u16) -> String {
+        let path = format!("/tcc/outcome/{}", self.xid);
+        let answer = client(port, &self.sealed).get(&path).await.expect("an answer");
+        answer.json()["decision"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// The same branch at another process.
     #[must_use]
     pub fn at(self, port: u16) -> Self {

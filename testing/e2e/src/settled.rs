@@ -32,17 +32,23 @@ impl Estate {
     /// # Errors
     /// When the file cannot be read.
     pub fn count(&self, server: &str, sql: &str) -> anyhow::Result<i64> {
-        #[cfg(feature = "services")]
-        if let Some(databases) = self.databases() {
-            use mysql::prelude::Queryable as _;
-            let found = databases.connect(server).query_first(sql)?;
-            return found.ok_or_else(|| anyhow::anyhow!("no row: {sql}"));
-        }
+        Ok(self.open(server)?.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    /// The same for a text.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn text(&self, server: &str, sql: &str) -> anyhow::Result<String> {
+        Ok(self.open(server)?.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    fn open(&self, server: &str) -> anyhow::Result<Connection> {
         let file = self.data().join(format!("{server}.db"));
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(file, flags)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        Ok(connection.query_row(sql, [], |row| row.get(0))?)
+        Ok(connection)
     }
 
     /// Waits until no transaction is open, nothing is reserved and no message is on its way.
