@@ -87,3 +87,9 @@ async fn every_row_is_on_the_server() {
 async fn locked_products_are_sold_once_by_two_processes() {
     locking::locked_products_are_sold_once_by_two_processes(MariaDb).await;
 }
+
+/// R7.4, R7.5: two owners of one lock, made by force, and no unit is sold twice.
+#[tokio::test]
+async fn a_process_that_stands_still_with_the_lock_sells_nothing_twice() {
+    locking::a_process_that_stands_still_with_the_lock_sells_nothing_twice(MariaDb).await;
+}

@@ -1,5 +1,8 @@
 //! Two inventory processes that take locks on the products they reserve.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use http::StatusCode;
 use tokio::task::JoinSet;
 
@@ -11,68 +14,130 @@ const BUYERS: usize = 8;
 /// Orders beyond what there is.
 const TOO_MANY: i64 = 6;
 
+/// Longer than a lease of a lock lasts.
+const BEYOND_LEASE: Duration = Duration::from_secs(12);
+
 /// Under locks, concurrent orders for the same two products sell exactly what there is, through
 /// both processes; each grant of a lock has a higher fencing token, and no row takes a lower one.
 ///
 /// # Panics
 /// When it is not so.
 pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
-    let settings = vec![("inventory.lock", "sql".to_owned())];
-    let estate = Estate::start_on(storage, settings).await;
-    let (scarce, plenty) = products(&estate).await;
-    let (stock, of_plenty) = (available(&estate, scarce).await, available(&estate, plenty).await);
-    assert_eq!(highest(&estate, scarce), (0, 0), "nobody held the lock before");
+    let estate = locked(storage).await;
+    let sale = Sale::open(&estate, 8..=60).await;
+    sale.close(&estate).await;
+}
 
-    let token = estate.token().await;
-    let mut buyers = JoinSet::new();
-    let orders: Vec<i64> = (0..stock + TOO_MANY).collect();
-    for part in orders.chunks(orders.len().div_ceil(BUYERS)).map(<[i64]>::to_vec) {
-        let mut buyer = estate.gateway().bearer(&token);
-        buyers.spawn(async move { buy(&mut buyer, &part, (scarce, plenty)).await });
-    }
-    let mut seen = (0, 0);
-    let mut won = 0;
-    while !buyers.is_empty() {
-        // What is accepted never goes back.
-        let now = highest(&estate, scarce);
-        assert!(seen.0 <= now.0 && seen.1 <= now.1, "{seen:?} was followed by {now:?}");
-        seen = now;
-        if let Ok(Some(done)) =
-            tokio::time::timeout(std::time::Duration::from_millis(50), buyers.join_next()).await
-        {
-            won += done.expect("a buyer does not panic");
+/// The same while a process stands still with the lock in its hand until the lease has run out and
+/// the other one has the lock too: two owners, and the stock is right.
+///
+/// # Panics
+/// When it is not so.
+pub async fn a_process_that_stands_still_with_the_lock_sells_nothing_twice(storage: Storage) {
+    let estate = locked(storage).await;
+    // More than is sold before the process stands still.
+    let sale = Sale::open(&estate, 80..=200).await;
+    let names = ["inventory-a", "inventory-b"].map(|it| estate.process(it));
+    let held = format!(
+        "SELECT COALESCE(MAX(token), 0) FROM tradewind_lock \
+         WHERE name = 'stock:{}' AND lease_until_ms > UNIX_TIMESTAMP() * 1000",
+        sale.scarce
+    );
+    let held = || estate.number("inventory", &held).expect("a token");
+    let mut turn = names.iter().cycle().take(200);
+    let (owner, token) = eventually("a process stands still with the lock", LIMIT, async || {
+        let process = turn.next().ok_or("it never held the lock")?;
+        process.freeze();
+        let (before, ()) = (held(), tokio::time::sleep(Duration::from_millis(150)).await);
+        // The other one lets go of what it holds within milliseconds.
+        if 0 < before && before == held() {
+            return Ok((process, before));
         }
-    }
-    // An order that could not be decided in time has given back what others were refused for.
-    let mut last = estate.gateway().bearer(&token);
-    while 0 < available(&estate, scarce).await {
-        won += buy(&mut last, &[1000 + won], (scarce, plenty)).await;
-    }
-    assert_eq!(won, stock, "as many were sold as there were");
-    eventually("all is confirmed or given back", LIMIT, async || {
-        let frozen = "SELECT COUNT(*) FROM stock WHERE 0 < frozen";
-        wanted(estate.number("inventory", frozen).map_err(|it| it.to_string())?, |it| *it == 0)
+        process.thaw();
+        Err("the lock is free".to_owned())
     })
     .await;
-    assert_eq!(available(&estate, plenty).await, of_plenty - won);
+    assert!(0 < available(&estate, sale.scarce).await, "there is something left to sell");
+    tokio::time::sleep(BEYOND_LEASE).await;
+    let taken = eventually("the other process has the lock", LIMIT, async || {
+        wanted(highest(&estate, sale.scarce).0, |it| token < *it)
+    });
+    taken.await;
+    owner.thaw();
+    sale.close(&estate).await;
+}
 
-    let mut tries = 0;
-    for port in estate.ports.inventory {
-        let by_this = reserved_by(port).await;
-        assert!(0 < by_this, "the process on {port} took no part");
-        tries += by_this;
+async fn locked(storage: Storage) -> Estate {
+    Estate::start_on(storage, vec![("inventory.lock", "sql".to_owned())]).await
+}
+
+/// Buyers who want more of a product than there is.
+struct Sale {
+    scarce: i64,
+    plenty: i64,
+    stock: i64,
+    of_plenty: i64,
+    token: String,
+    buyers: JoinSet<i64>,
+}
+
+impl Sale {
+    /// Lets them begin, with a product of which there are so many.
+    async fn open(estate: &Estate, few: RangeInclusive<i64>) -> Self {
+        let (scarce, plenty) = products(estate, few).await;
+        let stock = available(estate, scarce).await;
+        let of_plenty = available(estate, plenty).await;
+        assert_eq!(highest(estate, scarce), (0, 0), "nobody held the lock before");
+        let token = estate.token().await;
+        let mut buyers = JoinSet::new();
+        let orders: Vec<i64> = (0..stock + TOO_MANY).collect();
+        for part in orders.chunks(orders.len().div_ceil(BUYERS)).map(<[i64]>::to_vec) {
+            let mut buyer = estate.gateway().bearer(&token);
+            buyers.spawn(async move { buy(&mut buyer, &part, (scarce, plenty)).await });
+        }
+        Self { scarce, plenty, stock, of_plenty, token, buyers }
     }
-    let (granted, fence) = highest(&estate, scarce);
-    assert!(won <= tries && tries <= granted, "{tries} Trys under {granted} grants");
-    assert!(won <= fence && fence <= granted, "each sale wrote a token of its own: {fence}");
-    let overtaken = format!(
-        "SELECT COUNT(*) FROM stock WHERE fence > 0 AND product_id NOT IN ({scarce}, {plenty})"
-    );
-    assert_eq!(estate.number("inventory", &overtaken).unwrap(), 0);
+
+    /// Waits until all have their answers, and compares them with the stock.
+    async fn close(mut self, estate: &Estate) {
+        let (mut seen, mut won) = ((0, 0), 0);
+        while !self.buyers.is_empty() {
+            // What is accepted never goes back.
+            let now = highest(estate, self.scarce);
+            assert!(seen.0 <= now.0 && seen.1 <= now.1, "{seen:?} was followed by {now:?}");
+            seen = now;
+            let next = tokio::time::timeout(Duration::from_millis(50), self.buyers.join_next());
+            if let Ok(Some(done)) = next.await {
+                won += done.expect("a buyer does not panic");
+            }
+        }
+        // An order that could not be decided in time has given back what others were refused for.
+        let mut last = estate.gateway().bearer(&self.token);
+        while 0 < available(estate, self.scarce).await {
+            won += buy(&mut last, &[1000 + won], (self.scarce, self.plenty)).await;
+        }
+        eventually("all is confirmed or given back", LIMIT, async || {
+            let frozen = "SELECT COUNT(*) FROM stock WHERE 0 < frozen";
+            wanted(estate.number("inventory", frozen).map_err(|it| it.to_string())?, |it| *it == 0)
+        })
+        .await;
+        assert_eq!(available(estate, self.scarce).await, 0);
+        assert_eq!(won, self.stock, "as many were sold as there were");
+        assert_eq!(available(estate, self.plenty).await, self.of_plenty - won);
+        let mut tries = 0;
+        for port in estate.ports.inventory {
+            let by_this = reserved_by(port).await;
+            assert!(0 < by_this, "the process on {port} took no part");
+            tries += by_this;
+        }
+        assert!(won <= tries, "{tries} Trys");
+        let (granted, fence) = highest(estate, self.scarce);
+        assert!(won <= fence && fence <= granted, "each sale has a token: {fence} of {granted}");
+    }
 }
 
 /// A product of which there are few, and one of which there are many.
-async fn products(estate: &Estate) -> (i64, i64) {
+async fn products(estate: &Estate, few: RangeInclusive<i64>) -> (i64, i64) {
     let page = estate.gateway().get("/inventory/products?size=100").await.unwrap().json();
     let all: Vec<(i64, i64)> = page["items"]
         .as_array()
@@ -80,7 +145,7 @@ async fn products(estate: &Estate) -> (i64, i64) {
         .iter()
         .map(|it| (it["available"].as_i64().unwrap(), it["id"].as_i64().unwrap()))
         .collect();
-    let scarce = all.iter().filter(|it| (8..=60).contains(&it.0)).min().expect("a scarce product");
+    let scarce = all.iter().filter(|it| few.contains(&it.0)).min().expect("a scarce product");
     let plenty = all.iter().max().expect("a product");
     assert!(scarce.0 + TOO_MANY < plenty.0, "{scarce:?} {plenty:?}");
     (scarce.1, plenty.1)
