@@ -11,7 +11,9 @@
 //!   explains everything.
 //!
 //! So the effects are read first, then the causes; where the second question has an answer, the
-//! effects are read once more.
+//! effects are read once more. Between a message and its outbound order it goes both ways (the
+//! message makes the order outbound, its shipment makes another message): the warehouse is read
+//! before the broker for the first question and after it for the second.
 //!
 //! # Orders
 //!
@@ -25,6 +27,7 @@
 //! | reservation confirmed, released | order committed, aborted, by the same transaction | TX-1 |
 //! | reservation restocked | cancellation committed | TX-1 |
 //! | message `order.placed`, committed; cancelled | order committed; aborted | MSG-3; TX-1 |
+//! | held for a cancellation; a pending credit | one was begun; by the same transaction | TX-4 |
 //! | a second committed message | never | JOIN-3 |
 //! | other lines than the order's | never | JOIN-1 |
 //! | order shipped | outbound order shipped (read again) | SHIP-2 |
@@ -60,3 +63,8 @@
 
 pub mod order;
 pub mod transaction;
+
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;

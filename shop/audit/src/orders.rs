@@ -87,7 +87,7 @@ async fn window(
     now_ms: i64,
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
-    let effects = effects(databases, span).await?;
+    let effects = effects(databases, span, First::Warehouse).await?;
     let orders = causes(databases, span).await?;
     count(&orders, &effects, findings);
     let nothing = Effects::default();
@@ -104,7 +104,7 @@ async fn window(
     let Some(last) = suspicious.last() else { return Ok(()) };
     // The effects may have come between the two reads: now they must be there.
     let again = Span { after: span.after.clone(), upto: (*last).clone() };
-    let effects = self::effects(databases, &again).await?;
+    let effects = self::effects(databases, &again, First::Broker).await?;
     for id in suspicious {
         let Some(order) = orders.get(id) else { continue };
         for found in missing(order, effects.get(id).unwrap_or(&nothing), now_ms) {
@@ -132,8 +132,31 @@ fn count(orders: &BTreeMap<String, Order>, effects: &All, findings: &mut Finding
 
 // === what the services have ===
 
-async fn effects(databases: &Databases, span: &Span) -> Result<All, ReadError> {
+/// Of a message and its outbound order, each causes something of the other: the message that an
+/// order is outbound, the shipment another message. Which one is to be read first depends on the
+/// question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// For effects without their cause.
+    Warehouse,
+    /// For causes without their effect.
+    Broker,
+}
+
+async fn effects(databases: &Databases, span: &Span, first: First) -> Result<All, ReadError> {
     let mut all = All::new();
+    if first == First::Broker {
+        messages(databases, span, &mut all).await?;
+    }
+    shipments(databases, span, &mut all).await?;
+    if first == First::Warehouse {
+        messages(databases, span, &mut all).await?;
+    }
+    bookings(databases, span, &mut all).await?;
+    Ok(all)
+}
+
+async fn shipments(databases: &Databases, span: &Span, all: &mut All) -> Result<(), ReadError> {
     let it = span.clone();
     let read = move |tx: &mut Transaction<'_>| {
         let outbound = it.query(tx, OUTBOUND, outbound)?;
@@ -147,11 +170,19 @@ async fn effects(databases: &Databases, span: &Span) -> Result<All, ReadError> {
     for id in outbox {
         all.entry(id).or_default().in_outbox = true;
     }
+    Ok(())
+}
+
+async fn messages(databases: &Databases, span: &Span, all: &mut All) -> Result<(), ReadError> {
     let it = span.clone();
     let read = move |tx: &mut Transaction<'_>| it.query(tx, MESSAGES, message);
     for (id, it) in databases.broker.read("audit: messages", read).await? {
         all.entry(id).or_default().messages.push(it);
     }
+    Ok(())
+}
+
+async fn bookings(databases: &Databases, span: &Span, all: &mut All) -> Result<(), ReadError> {
     let it = span.clone();
     let read = move |tx: &mut Transaction<'_>| {
         // In one snapshot: a note moves into the ledger.
@@ -169,7 +200,7 @@ async fn effects(databases: &Databases, span: &Span) -> Result<All, ReadError> {
     for (id, it) in databases.inventory.read("audit: reservations", read).await? {
         all.entry(id).or_default().reservations.push(it);
     }
-    Ok(all)
+    Ok(())
 }
 
 impl Span {

@@ -65,7 +65,26 @@ pub fn unfounded(id: &str, order: Option<&Order>, effects: &Effects) -> Vec<Foun
     }
     reservations(&mut broken, order, effects, placed, cancelled);
     messages(&mut broken, order, effects, placed);
+    held(&mut broken, order, effects);
     broken.found
+}
+
+/// What is held for a transaction that never began. (What is held for one that did is looked at in
+/// [`missing`] and, by transaction, in [`super::transaction`].)
+fn held(broken: &mut Broken<'_>, order: &Order, effects: &Effects) {
+    for it in effects.pending.iter().filter(|it| !it.revoke && it.xid != order.xid) {
+        broken.add(&TX_4, format_args!("a credit is pending for {} as well", it.xid));
+    }
+    if order.cancel_xid.is_some() {
+        return;
+    }
+    let noted = effects.pending.iter().any(|it| it.revoke);
+    broken.add_if(noted, &TX_4, "a revocation is pending and nobody cancels it");
+    let marked = effects.reservations.iter().any(|it| it.restock_xid.is_some());
+    broken.add_if(marked, &TX_4, "is marked to be restocked and nobody cancels it");
+    let back = |it: &Outbound| it.state == OutboundState::Voiding;
+    let back = effects.outbound.as_ref().is_some_and(back);
+    broken.add_if(back, &TX_4, "is held back in the warehouse and nobody cancels it");
 }
 
 /// An order of which the order service knows nothing.

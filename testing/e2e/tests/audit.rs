@@ -1,0 +1,271 @@
+//! `tradewind audit`: quiet over a shop that is right, at work or not; loud about every damage.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use http::StatusCode;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tradewind_e2e::trade::{basket, place, reaches};
+use tradewind_e2e::{Client, Estate, binary};
+
+/// How long buyers order and cancel while the audit looks.
+const LOAD: Duration = Duration::from_secs(15);
+const BUYERS: usize = 8;
+/// No audit of a small shop takes longer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What an audit said.
+struct Said {
+    code: Option<i32>,
+    report: Value,
+    errors: String,
+}
+
+impl Said {
+    /// The numbers of the invariants that are broken.
+    fn broken(&self) -> BTreeSet<String> {
+        let findings = self.report["findings"].as_array().cloned().unwrap_or_default();
+        let broken = findings.into_iter().filter(|it| it["violations"] != 0);
+        broken.map(|it| it["invariant"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn checked(&self, number: &str) -> u64 {
+        let findings = self.report["findings"].as_array().unwrap();
+        let found = findings.iter().find(|it| it["invariant"] == number);
+        found.and_then(|it| it["checked"].as_u64()).unwrap_or(0)
+    }
+}
+
+async fn audit(data: &Path, more: &[&str]) -> Said {
+    let mut command = Command::new(binary());
+    // A folder without a configuration of its own.
+    command.current_dir(data).arg("--data").arg(data).args(["audit", "--json"]).args(more);
+    let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await;
+    let output = output.expect("the audit ends").expect("the audit can be started");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    Said { code: output.status.code(), report, errors }
+}
+
+/// Orders, repeats and cancels until `end`; says which orders were placed.
+async fn buy(mut client: Client, number: usize, end: Instant) -> Vec<String> {
+    let mut placed = Vec::new();
+    for round in 0.. {
+        if end <= Instant::now() {
+            break;
+        }
+        let product = 1 + i64::try_from((number + round) % 12).unwrap();
+        let key = format!("buyer-{number}-{round}");
+        let answer = place(&mut client, &key, &basket(product, 1)).await;
+        if answer.status != StatusCode::CREATED {
+            continue;
+        }
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        match round % 3 {
+            0 => drop(client.post(&format!("/order/orders/{id}/cancel"), &json!({})).await),
+            1 => drop(place(&mut client, &key, &basket(product, 1)).await),
+            _ => {}
+        }
+        placed.push(id);
+    }
+    placed
+}
+
+/// R0.1: the invariants hold at every moment, and the audit says so at every moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
+    let settings = vec![("warehouse.ship_after", "1s".to_owned())];
+    let mut estate = Estate::start_with(settings).await;
+    let data = estate.data();
+    let before = audit(&data, &[]).await;
+    assert_eq!(before.code, Some(0), "{} {}", before.report, before.errors);
+
+    let token = estate.token().await;
+    let end = Instant::now() + LOAD;
+    let mut buyers = JoinSet::new();
+    for number in 0..BUYERS {
+        buyers.spawn(buy(estate.gateway().bearer(&token), number, end));
+    }
+    let mut rounds = 0;
+    while Instant::now() < end {
+        let said = audit(&data, &[]).await;
+        assert_eq!(said.code, Some(0), "round {rounds}: {:#} {}", said.report, said.errors);
+        rounds += 1;
+    }
+    let placed = buyers.join_all().await.concat();
+    assert!(10 < placed.len() && 3 < rounds, "{} orders, {rounds} rounds", placed.len());
+
+    let mut alice = estate.gateway().bearer(&token);
+    let shipped = place(&mut alice, "shipped", &basket(14, 2)).await;
+    reaches(&mut alice, shipped.json()["id"].as_str().unwrap(), "shipped").await;
+    let gone = place(&mut alice, "gone", &basket(15, 2)).await;
+    let gone = gone.json()["id"].as_str().unwrap().to_owned();
+    alice.post(&format!("/order/orders/{gone}/cancel"), &json!({})).await.unwrap();
+    reaches(&mut alice, &gone, "cancelled").await;
+    estate.settled().await;
+
+    let list = data.join("placed.txt");
+    std::fs::write(&list, format!("# what callers saw\n{}\n", placed.join("\n"))).unwrap();
+    let list = list.to_str().unwrap().to_owned();
+    let settled = audit(&data, &["--expect", &list]).await;
+    assert_eq!(settled.code, Some(0), "{:#} {}", settled.report, settled.errors);
+    let orders = u64::try_from(placed.len()).unwrap();
+    assert_eq!(settled.checked("JOIN-4"), orders);
+    for it in ["STOCK-4", "ORDER-1", "ORDER-2", "POINTS-2", "SHIP-1", "TX-1", "MSG-2", "JOIN-2"] {
+        assert!(orders <= settled.checked(it), "{it}: {:#}", settled.report);
+    }
+    // The servers look at their own databases with the same checks.
+    estate.interrupt().await;
+    let stopped = audit(&data, &[]).await;
+    assert_eq!(stopped.code, Some(0), "{:#} {}", stopped.report, stopped.errors);
+    let order = shipped.json()["id"].as_str().unwrap().to_owned();
+    every_damage_is_seen(&data, &order, &gone).await;
+    what_cannot_be_read_is_told(&data).await;
+}
+
+/// A damage: which database, how, and what is broken by it at least.
+type Damage = (&'static str, &'static str, &'static str);
+
+const DAMAGES: &[Damage] = &[
+    ("inventory", "UPDATE stock SET frozen = on_hand + 1 WHERE product_id = 1", "STOCK-1"),
+    ("inventory", "UPDATE stock SET frozen = frozen + 1 WHERE product_id = 1", "STOCK-2"),
+    ("inventory", "UPDATE stock SET on_hand = on_hand + 1 WHERE product_id = 1", "STOCK-3"),
+    (
+        "inventory",
+        "UPDATE reservation SET state = 'released' WHERE order_id = 'SHIPPED'",
+        "STOCK-4",
+    ),
+    ("inventory", "UPDATE reservation SET quantity = 1 WHERE order_id = 'SHIPPED'", "JOIN-1"),
+    ("inventory", "UPDATE reservation SET restocked = 0 WHERE order_id = 'GONE'", "TX-1"),
+    (
+        "inventory",
+        "INSERT INTO tradewind_fence VALUES ('txn_01990000000070008000000000000000', 1, \
+         'inventory.reserve', 'order', 1, 0, 0, '{}')",
+        "TX-4",
+    ),
+    (
+        "inventory",
+        "UPDATE tradewind_fence SET status = 3 WHERE xid = \
+         (SELECT xid FROM reservation WHERE order_id = 'SHIPPED')",
+        "TX-1",
+    ),
+    (
+        "points",
+        "INSERT INTO tradewind_fence SELECT xid, 1, action, initiator, 3, deadline_ms, changed_ms, \
+         reservation FROM tradewind_fence WHERE status = 2 AND branch = 2 LIMIT 1",
+        "TX-3",
+    ),
+    ("points", "UPDATE account SET balance = balance + 1", "POINTS-1"),
+    (
+        "points",
+        "DROP TRIGGER ledger_no_delete; DELETE FROM ledger WHERE order_id = 'SHIPPED'",
+        "POINTS-2",
+    ),
+    (
+        "points",
+        "DROP TRIGGER ledger_no_delete; DELETE FROM ledger \
+         WHERE order_id = 'GONE' AND kind = 'revoke'",
+        "POINTS-2",
+    ),
+    ("points", "INSERT INTO pending VALUES ('SHIPPED', 'revoke', 'u', 1, 'txn_1', 0)", "TX-4"),
+    ("order", "UPDATE order_header SET total_cents = total_cents + 1 WHERE id = 'GONE'", "ORDER-3"),
+    ("order", "UPDATE order_header SET state = 'placed' WHERE id = 'SHIPPED'", "ORDER-2"),
+    ("order", "DELETE FROM tradewind_idempotency WHERE idempotency_key = 'gone'", "ORDER-1"),
+    (
+        "order",
+        "UPDATE tradewind_idempotency SET fixed = \
+         REPLACE(fixed, 'txn_', 'txn_f') WHERE idempotency_key = 'gone'",
+        "JOIN-2",
+    ),
+    (
+        "order",
+        "UPDATE tradewind_tcc SET phase = 5 WHERE xid = \
+         (SELECT xid FROM order_header WHERE id = 'SHIPPED')",
+        "TX-1",
+    ),
+    (
+        "order",
+        "INSERT INTO tradewind_tcc_driver VALUES ('somebody', 9000000000000); \
+         UPDATE tradewind_tcc SET phase = 2, due_ms = 1, finished_ms = NULL WHERE xid = \
+         (SELECT xid FROM order_header WHERE id = 'SHIPPED')",
+        "TX-2",
+    ),
+    ("warehouse", "DELETE FROM outbound WHERE order_id = 'SHIPPED'", "SHIP-1"),
+    (
+        "warehouse",
+        "UPDATE outbound SET state = 'shipped', shipped_ms = 1, void_xid = NULL \
+         WHERE order_id = 'GONE'",
+        "SHIP-2",
+    ),
+    ("warehouse", "UPDATE outbound SET order_id = 'ord_none' WHERE order_id = 'SHIPPED'", "SHIP-2"),
+    ("warehouse", "DELETE FROM message_consumed", "MSG-2"),
+    ("warehouse", "UPDATE outbound SET items = '[]' WHERE order_id = 'SHIPPED'", "JOIN-1"),
+    ("broker", "UPDATE message SET state = 3 WHERE msg_key = 'SHIPPED'", "MSG-3"),
+    ("broker", "UPDATE message SET state = 2 WHERE msg_key = 'SHIPPED'", "MSG-1"),
+    (
+        "broker",
+        "DELETE FROM message WHERE msg_key = 'SHIPPED' AND topic = 'order.placed'",
+        "JOIN-3",
+    ),
+];
+
+async fn every_damage_is_seen(data: &Path, shipped: &str, gone: &str) {
+    let mut missed = Vec::new();
+    for (database, sql, expected) in DAMAGES {
+        let copy = copied(data);
+        let connection = Connection::open(copy.path().join(format!("{database}.db"))).unwrap();
+        connection.pragma_update(None, "ignore_check_constraints", 1).unwrap();
+        connection.pragma_update(None, "foreign_keys", 0).unwrap();
+        let sql = sql.replace("SHIPPED", shipped).replace("GONE", gone);
+        connection.execute_batch(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert!(0 < connection.changes(), "{sql}");
+        drop(connection);
+        let said = audit(copy.path(), &[]).await;
+        let broken = said.broken();
+        if said.code != Some(1) || !broken.contains(*expected) {
+            missed.push(format!("{expected} {:?} {broken:?} {}: {sql}", said.code, said.errors));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+    let list = data.join("dreamt.txt");
+    std::fs::write(&list, "ord_01990000000070008000000000000000\n").unwrap();
+    let said = audit(data, &["--expect", list.to_str().unwrap()]).await;
+    assert_eq!(said.code, Some(1), "{:#} {}", said.report, said.errors);
+    assert_eq!(said.broken(), ["JOIN-4".to_owned()].into());
+}
+
+async fn what_cannot_be_read_is_told(data: &Path) {
+    for database in ["order", "inventory", "points", "warehouse", "broker"] {
+        let copy = copied(data);
+        let file = copy.path().join(format!("{database}.db"));
+        for garbage in [true, false] {
+            if garbage {
+                std::fs::write(&file, "this is no database, and long enough to be none\n").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+            let said = audit(copy.path(), &[]).await;
+            assert_eq!(said.code, Some(2), "{database}: {:#} {}", said.report, said.errors);
+            assert!(said.errors.contains(&format!("database of {database}")), "{}", said.errors);
+            assert_eq!(said.report, Value::Null, "nothing is known");
+            // It only reads: what is not there is not made.
+            assert_eq!(file.is_file(), garbage);
+        }
+    }
+}
+
+fn copied(data: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(data).unwrap().flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().contains(".db") {
+            std::fs::copy(entry.path(), copy.path().join(name)).unwrap();
+        }
+    }
+    copy
+}
