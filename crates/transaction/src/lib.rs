@@ -7,6 +7,8 @@
 //! - [`engine`]: initiating. The log lies in the initiating service's own database, so begin and
 //!   decision are part of the caller's local transactions: an order costs the caller three durable
 //!   steps (begin with the own Try; the remote Trys, all at once; decision with the own Confirm).
+//!   With [`Setup::coordinator`] a server of the estate decides and drives instead, and the same
+//!   calls mean a branch of the initiator's own: two more durable steps, and nothing to drive here.
 //! - [`mod@participant`]: taking part. A [`Participant`] says what its three steps do; the library
 //!   mounts them, and writes [the fence](fence) row in the same local transaction as their effect,
 //!   so that repeats, late Trys and Cancels without a Try have the right effect, or none.
@@ -73,7 +75,7 @@
 //! use std::time::Duration;
 //! use tradewind_base::Problem;
 //! use tradewind_sql::Database;
-//! use tradewind_transaction::{Engine, Tried};
+//! use tradewind_transaction::{Decided, Engine, Tried};
 //!
 //! # async fn place(engine: Engine, database: Database)
 //! # -> Result<Option<Problem>, Box<dyn std::error::Error>> {
@@ -91,14 +93,18 @@
 //! // Durable step 2: all Trys, at once.
 //! match engine.try_all(&declaration).await {
 //!     Tried::Reserved => {
+//!         // Asks the coordinator, if one decides. Otherwise step 3 will.
+//!         let Decided::Commit(leave) = engine.decide_commit(&declaration).await else {
+//!             return Err("aborted meanwhile, or nobody knows: say so, and look later".into());
+//!         };
 //!         // Durable step 3: the decision, with the own Confirm and the stored answer.
 //!         let log = engine.clone();
-//!         database.transaction("commit", move |tx| log.commit(tx, xid)).await?;
+//!         database.transaction("commit", move |tx| log.commit(tx, leave)).await?;
 //!         engine.settle(xid);
 //!         Ok(None)
 //!     }
 //!     Tried::Refused { problem, .. } | Tried::Unavailable { problem, .. } => {
-//!         engine.abort_now(xid, &problem.code).await?;
+//!         engine.give_up(&declaration, &problem.code).await?;
 //!         Ok(Some(*problem))
 //!     }
 //! }
@@ -115,6 +121,8 @@
 //! - Any instance of the initiating service drives the log, by leases of its shards; who lost the
 //!   lease changes nothing. What a dead instance left is taken over within
 //!   [`engine::Settings::lease`].
+//! - With a coordinator, the own branch is confirmed or cancelled once and as the coordinator
+//!   decided, whoever died when. What the coordinator was not heard to say is told as unknown.
 //! - What keeps failing is listed with reason, attempts and next attempt ([`Engine::stuck`]), and
 //!   is repeated all the same.
 //!

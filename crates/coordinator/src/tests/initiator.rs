@@ -125,6 +125,31 @@ async fn a_coordinator_that_restarts_in_between_goes_on() {
     assert_eq!((shop.goods().await, shop.order(&it).await), ((7, 0), ("placed".into(), 1)));
 }
 
+/// R5.2: of several coordinators on one log any takes the requests, and any carries them out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_coordinators_share_a_log_and_one_goes_on_alone() {
+    let mut shop = Shop::new().await;
+    shop.another_coordinator().await;
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        let it = shop.begin(1, SECONDS).await;
+        assert_eq!(shop.engine.try_all(&it).await, Tried::Reserved);
+        all.push(it);
+    }
+    for (at, it) in all.iter().enumerate() {
+        if at == 3 {
+            shop.one_coordinator_dies();
+        }
+        let Decided::Commit(leave) = shop.engine.decide_commit(it).await else { panic!() };
+        shop.commit(leave).await.unwrap();
+    }
+    for it in &all {
+        until(async || shop.phase(it).await == Some(Phase::Committed)).await;
+        assert_eq!(shop.order(it).await, ("placed".into(), 1));
+    }
+    assert_eq!(shop.goods().await, (4, 0));
+}
+
 /// The initiator dies between the coordinator's decision and its own Confirm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_coordinator_confirms_the_own_branch_of_an_initiator_that_died() {

@@ -62,7 +62,11 @@ impl Default for Settings {
             poll: Duration::from_millis(250),
             keep: Duration::from_secs(24 * 3600),
             at_once: 256,
-            own: participant::Settings::default(),
+            // It is the one who began that asks, and somebody may be waiting for the answer.
+            own: participant::Settings {
+                resolve_after: Duration::from_secs(1),
+                ..participant::Settings::default()
+            },
         }
     }
 }

@@ -73,6 +73,7 @@ pub(super) struct Shop {
     order: Life,
     orders: Database,
     coordinator: Life,
+    other: Option<Life>,
     log: Database,
     network: Arc<AtomicU32>,
     lost: Arc<AtomicU32>,
@@ -129,6 +130,7 @@ impl Shop {
             order,
             orders,
             coordinator,
+            other: None,
             log,
             network,
             lost,
@@ -145,6 +147,7 @@ impl Shop {
     fn found(&self, order: SocketAddr, coordinator: Option<SocketAddr>) {
         let mut all = vec![("inventory", self.inventory.address()), ("order", order)];
         all.extend(coordinator.map(|it| ("coordinator", it)));
+        all.extend(self.other.iter().map(|it| ("coordinator", it.running.address())));
         let instance = |(name, at): (&str, SocketAddr)| {
             let name = ServiceName::parse(name).unwrap();
             Instance::plain(&name, &at.ip().to_string(), at.port()).unwrap()
@@ -173,6 +176,19 @@ impl Shop {
         let switches = (&self.network, &self.lost);
         self.coordinator = coordinator(&self.log, &self.clock, &self.discovery, switches).await;
         self.coordinator_is_back();
+    }
+
+    /// A second one over the same log.
+    pub(super) async fn another_coordinator(&mut self) {
+        let switches = (&self.network, &self.lost);
+        let other = coordinator(&self.log, &self.clock, &self.discovery, switches).await;
+        self.other = Some(other);
+        self.coordinator_is_back();
+    }
+
+    /// The first of two dies; whoever calls finds that out.
+    pub(super) fn one_coordinator_dies(&self) {
+        self.coordinator.end();
     }
 
     /// The order service dies, and another is started on its database.

@@ -140,6 +140,18 @@ async fn an_order_that_was_placed_before_a_crash_is_confirmed_after_it() {
     crashes::confirms(shop).await;
 }
 
+/// R5.2
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn orders_on_mysql() {
+    let shop = mysql_shop("coordinated", settings(2000), None).await;
+    let coordinator = coordinator(&shop, "/nothing").await;
+    let at = Some(coordinator.running.address());
+    let shop = shop.coordinated(at, settings(2000), None).await;
+    placing::an_order_is_placed(&shop).await;
+    cancelling::an_order_is_cancelled(&shop).await;
+}
+
 /// It is sure that nothing was ordered: nothing ever left the order service.
 #[tokio::test]
 async fn without_a_coordinator_an_order_fails_cleanly() {
