@@ -44,7 +44,7 @@ async fn all_is_well(estate: &Estate) {
     .await;
     let sql = "SELECT COUNT(*) FROM tradewind_fence WHERE status = 1";
     assert_eq!(estate.count("order", sql).unwrap(), 0, "own branches in limbo");
-    let verdict = estate.audit().await;
+    let verdict = estate.audit(&[]).await;
     assert_eq!(verdict.code, Some(0), "{}", verdict.text);
 }
 
