@@ -1,6 +1,7 @@
 //! What the databases say, as the checks see it.
 
 use tradewind::audit::Invariant;
+use tradewind::transaction::wire::coordinator::OWN_BRANCH;
 use tradewind_order::machine::State;
 
 /// What was decided about a transaction.
@@ -208,6 +209,16 @@ pub struct Fence {
     pub status: FenceStatus,
     /// When that was, in milliseconds since the epoch; when it was tried, for `Tried`.
     pub changed_ms: i64,
+}
+
+impl Fence {
+    /// Whether it is the branch of the service that initiates, where a coordinator decides: it is
+    /// there before the coordinator hears of its transaction, and is taken back without asking when
+    /// nothing was sent there.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.branch == OWN_BRANCH && self.initiator != self.service
+    }
 }
 
 /// What was done with a branch.

@@ -12,7 +12,7 @@ use tradewind::sql::{Error, Row, Transaction, Value, params};
 
 use crate::databases::{Databases, Place, ReadError};
 use crate::facts::{Fence, FenceStatus, Log, Phase};
-use crate::machine::transaction::{lost_fence, missing, overdue, unfenced, unfounded};
+use crate::machine::transaction::{lost_fence, missing, overdue, unfenced, unfounded, unheard};
 use crate::orders::hex;
 
 /// How many rows one read takes.
@@ -129,7 +129,9 @@ async fn window(
     let mut last: Option<&String> = None;
     for (xid, of) in &fences {
         let log = logs.get(xid);
-        for found in unfounded(xid, log, of, now_ms) {
+        for found in
+            unfounded(xid, log, of, now_ms).into_iter().chain(unheard(xid, log, of, now_ms))
+        {
             findings.broken(found.invariant, found.row);
         }
         if !missing(xid, log, of).is_empty() {

@@ -318,3 +318,29 @@ fn a_transaction_that_nobody_moves_is_reported_unless_a_human_is_asked() {
     let forgotten = Log { due_ms: None, ..log(Phase::Committing, &[]) };
     assert!(overdue("txn_1", &forgotten, NOW).is_some());
 }
+
+#[test]
+fn the_own_branch_of_a_coordinated_transaction_is_there_before_its_coordinator_knows() {
+    use super::transaction::{missing, unfounded, unheard};
+    use FenceStatus::{Committed, RolledBack, Suspended, Tried};
+    let own = |status, changed_ms| Fence {
+        service: "order",
+        branch: tradewind::transaction::wire::coordinator::OWN_BRANCH,
+        initiator: "coordinator".into(),
+        status,
+        changed_ms,
+    };
+    for status in [RolledBack, Suspended] {
+        assert_eq!(unfounded("txn_1", None, &[own(status, NOW)], NOW), []);
+        let committed = log(Phase::Committed, &[]);
+        let found = unfounded("txn_1", Some(&committed), &[own(status, NOW)], NOW);
+        assert_eq!(numbers(&found), ["TX-1"]);
+    }
+    assert_eq!(numbers(&unfounded("txn_1", None, &[own(Committed, NOW)], NOW)), ["TX-1"]);
+    assert_eq!(missing("txn_1", None, &[own(Tried, NOW)]), []);
+    assert_eq!(unheard("txn_1", None, &[own(Tried, NOW)], NOW), []);
+    let found = unheard("txn_1", None, &[own(Tried, NOW - 200_000)], NOW);
+    assert_eq!(numbers(&found), ["TX-4"]);
+    let trying = log(Phase::Trying, &[]);
+    assert_eq!(unheard("txn_1", Some(&trying), &[own(Tried, NOW - 200_000)], NOW), []);
+}

@@ -16,6 +16,10 @@ pub fn unfounded(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) ->
     for it in fences {
         let wanted = match it.status {
             FenceStatus::Tried => continue,
+            // Nobody else has heard of it, and nobody will.
+            FenceStatus::RolledBack | FenceStatus::Suspended if log.is_none() && it.is_own() => {
+                continue;
+            }
             FenceStatus::Committed => Decision::Committed,
             FenceStatus::RolledBack | FenceStatus::Suspended => Decision::Aborted,
         };
@@ -56,6 +60,8 @@ pub fn missing(xid: &str, log: Option<&Log>, fences: &[Fence]) -> Vec<Found> {
     let mut found = Vec::new();
     for it in fences.iter().filter(|it| it.status == FenceStatus::Tried) {
         let why = match log {
+            // The coordinator is yet to hear of it; how long that may take: [`unheard`].
+            None if it.is_own() => continue,
             None => "is reserved for a transaction that is in no log",
             // It was asked about before it began, and so never will: who reserved for it asks, and
             // is told.
@@ -68,6 +74,21 @@ pub fn missing(xid: &str, log: Option<&Log>, fences: &[Fence]) -> Vec<Found> {
             }
             Some(_) => continue,
         };
+        add(&mut found, &TX_4, xid, Some(it), format_args!("{why}"));
+    }
+    found
+}
+
+/// Own branches that are reserved for longer than their coordinator may take to hear of them, or to
+/// be asked about them once their deadline is over. `fences` were read before `log`.
+#[must_use]
+pub fn unheard(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) -> Vec<Found> {
+    let mut found = Vec::new();
+    // The longest that trying may last, and as long again for who settles what is left.
+    let old = now_ms - 2 * OVERDUE_MS;
+    let own = |it: &&Fence| it.status == FenceStatus::Tried && it.is_own() && it.changed_ms < old;
+    for it in fences.iter().filter(own).filter(|_| log.is_none()) {
+        let why = "is reserved for a transaction that its coordinator never heard of";
         add(&mut found, &TX_4, xid, Some(it), format_args!("{why}"));
     }
     found
