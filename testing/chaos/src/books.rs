@@ -2,6 +2,8 @@
 
 use tradewind_e2e::Estate;
 
+use crate::run::Decider;
+
 /// What may not be left when everything has settled: of which server, what, and how many.
 const OPEN: &[(&str, &str, &str)] = &[
     ("order", "open transactions", "SELECT COUNT(*) FROM tradewind_tcc WHERE phase NOT IN (4, 5)"),
@@ -20,22 +22,44 @@ const OPEN: &[(&str, &str, &str)] = &[
     ("broker", "deliveries", "SELECT COUNT(*) FROM delivery"),
 ];
 
+/// The same of the coordinator, where it decides.
+const OPEN_AT_COORDINATOR: &[(&str, &str, &str)] = &[(
+    "coordinator",
+    "open transactions",
+    "SELECT COUNT(*) FROM tradewind_tcc WHERE phase NOT IN (4, 5)",
+)];
+
 /// What may not be there at all: nothing in a run is wrong with any message.
 const NEVER: &[(&str, &str, &str)] = &[
     ("broker", "dead letters", "SELECT COUNT(*) FROM dead_letter"),
     ("order", "transactions for a human", "SELECT COUNT(*) FROM tradewind_tcc WHERE stuck = 1"),
 ];
 
+/// The same of the coordinator.
+const NEVER_AT_COORDINATOR: &[(&str, &str, &str)] = &[(
+    "coordinator",
+    "transactions for a human",
+    "SELECT COUNT(*) FROM tradewind_tcc WHERE stuck = 1",
+)];
+
 /// What is still to be done, in words.
 #[must_use]
-pub fn open(estate: &Estate) -> Vec<String> {
-    found(estate, OPEN)
+pub fn open(estate: &Estate, decider: Decider) -> Vec<String> {
+    let mut open = found(estate, OPEN);
+    if decider == Decider::Coordinator {
+        open.extend(found(estate, OPEN_AT_COORDINATOR));
+    }
+    open
 }
 
 /// What should not have come about, in words.
 #[must_use]
-pub fn wrong(estate: &Estate) -> Vec<String> {
-    found(estate, NEVER)
+pub fn wrong(estate: &Estate, decider: Decider) -> Vec<String> {
+    let mut wrong = found(estate, NEVER);
+    if decider == Decider::Coordinator {
+        wrong.extend(found(estate, NEVER_AT_COORDINATOR));
+    }
+    wrong
 }
 
 fn found(estate: &Estate, questions: &[(&str, &str, &str)]) -> Vec<String> {

@@ -54,9 +54,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { seed, storage, .. } = self.options;
+        let Options { seed, storage, decider, .. } = self.options;
         let it = self.ledger;
-        writeln!(f, "chaos: seed {} on {storage:?}", seed.0)?;
+        writeln!(f, "chaos: seed {} on {storage:?}, decided by {decider:?}", seed.0)?;
         writeln!(
             f,
             "  storm {:.1} s, settled {:.1} s after it; {} audits meanwhile",

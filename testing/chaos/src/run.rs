@@ -18,7 +18,7 @@ use crate::buyer::{Buyer, Shop};
 use crate::ledger::Ledger;
 use crate::machine::Seed;
 use crate::machine::shopping::{Product, Shopping};
-use crate::machine::storm::{PROCESSES, Storm};
+use crate::machine::storm::{PROCESSES, PROCESSES_WITH_COORDINATOR, Storm};
 use crate::proxy::Link;
 use crate::report::Report;
 use crate::verdict;
@@ -39,6 +39,15 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 const STORM_LIMIT: Duration = Duration::from_secs(600);
 const STORM_LIMIT_PER_ORDER: Duration = Duration::from_millis(300);
 
+/// Who decides the transactions of orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider {
+    /// The engine within the order service.
+    Order,
+    /// The coordinator, one more process that dies.
+    Coordinator,
+}
+
 /// What kind of run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -48,6 +57,8 @@ pub struct Options {
     pub orders: usize,
     /// Where the servers keep their data.
     pub storage: Storage,
+    /// Who decides.
+    pub decider: Decider,
 }
 
 impl Options {
@@ -70,7 +81,21 @@ impl Options {
         let seed = Seed(number("TRADEWIND_CHAOS_SEED").unwrap_or_else(any));
         let orders = number("TRADEWIND_CHAOS_ORDERS")
             .map_or(ORDERS, |it| usize::try_from(it).unwrap_or(usize::MAX));
-        Self { seed, orders, storage }
+        Self { seed, orders, storage, decider: Decider::Order }
+    }
+
+    /// The same with the coordinator deciding.
+    #[must_use]
+    pub const fn with_coordinator(self) -> Self {
+        Self { decider: Decider::Coordinator, ..self }
+    }
+
+    /// The processes that there are.
+    const fn processes(self) -> &'static [&'static str] {
+        match self.decider {
+            Decider::Order => PROCESSES,
+            Decider::Coordinator => PROCESSES_WITH_COORDINATOR,
+        }
     }
 }
 
@@ -112,7 +137,7 @@ pub async fn check(options: Options) {
 /// When there is no estate to begin with.
 pub async fn run(options: Options) -> Result<Report, Failure> {
     let (ports, links) = links();
-    let settings = settings(&links);
+    let settings = settings(options.decider, &links);
     let links: Vec<_> = links.into_iter().map(|it| it.start(options.seed)).collect();
     let mut estate = Estate::start_at(ports, options.storage, settings).await;
     let mut report = Report::new(options);
@@ -163,6 +188,7 @@ fn links() -> (Ports, Vec<Gap>) {
     let gaps = vec![
         gap("gateway", None, ports.gateway),
         gap("order", Some("order.advertise"), ports.order),
+        gap("coordinator", Some("coordinator.advertise"), ports.coordinator),
         gap("broker", Some("broker.advertise"), ports.broker),
         gap("points", Some("points.advertise"), ports.points),
         gap("inventory-a", Some("inventory.advertise"), ports.inventory[0]),
@@ -173,8 +199,11 @@ fn links() -> (Ports, Vec<Gap>) {
     (ports, gaps)
 }
 
-fn settings(links: &[Gap]) -> Settings {
+fn settings(decider: Decider, links: &[Gap]) -> Settings {
     let mut settings = vec![("warehouse.ship_after", "1s".to_owned())];
+    if decider == Decider::Coordinator {
+        settings.push(("order.transactions", "coordinator".to_owned()));
+    }
     for it in links {
         settings.extend(it.key.map(|key| (key, format!("127.0.0.1:{}", it.port()))));
     }
@@ -200,7 +229,7 @@ impl Run<'_> {
         let written = ledger.entries.iter().map(|it| json!(it).to_string() + "\n");
         let written: String = written.collect();
         std::fs::write(self.estate.data().join("ledger.jsonl"), written)?;
-        findings.extend(books::wrong(self.estate));
+        findings.extend(books::wrong(self.estate, self.options.decider));
         findings.extend(verdict::of(self.estate, &ledger, &catalogue, &tokens).await?);
         let accepted: Vec<_> = ledger.accepted().map(|it| it.0.to_owned()).collect();
         findings.extend(audit(self.estate, &accepted).await?);
@@ -229,12 +258,12 @@ impl Run<'_> {
         let (end, log) = (Notify::new(), Mutex::new(Vec::new()));
         let limit = u32::try_from(options.orders).unwrap_or(u32::MAX);
         let limit = begun + STORM_LIMIT + STORM_LIMIT_PER_ORDER * limit;
-        let storm = Storm::new(options.seed, PROCESSES);
+        let storm = Storm::new(options.seed, options.processes());
         let audits = Audits::default();
         let enough = async {
             loop {
                 let accepted = shop.accepted.load(Ordering::Relaxed);
-                if options.orders <= accepted && weather.deaths(PROCESSES, DEATHS) {
+                if options.orders <= accepted && weather.deaths(options.processes(), DEATHS) {
                     break Ok(());
                 }
                 if limit <= Instant::now() {
@@ -279,13 +308,13 @@ impl Run<'_> {
     async fn settle(&self, left: &mut Vec<(Duration, String)>) -> Vec<String> {
         let begun = Instant::now();
         let end = begun + SETTLED_WITHIN;
-        for name in PROCESSES {
+        for name in self.options.processes() {
             if let Err(error) = there(self.estate, name).await {
                 return vec![format!("{error:#}")];
             }
         }
         loop {
-            let mut open = books::open(self.estate);
+            let mut open = books::open(self.estate, self.options.decider);
             let copies: usize = self.links.iter().map(Link::pending).sum();
             open.extend((0 < copies).then(|| format!("{copies} second copies on their way")));
             if open.is_empty() {

@@ -41,6 +41,20 @@ pub const PROCESSES: &[&str] = &[
     "gateway",
 ];
 
+/// The processes of an estate whose orders are decided by the coordinator.
+pub const PROCESSES_WITH_COORDINATOR: &[&str] = &[
+    "registry",
+    "coordinator",
+    "broker",
+    "inventory-a",
+    "inventory-b",
+    "points",
+    "warehouse-a",
+    "warehouse-b",
+    "order",
+    "gateway",
+];
+
 /// The kind of a process: what it is without its letter.
 #[must_use]
 pub fn kind(process: &str) -> &str {
