@@ -10,9 +10,11 @@ const DEATH_LIMIT: Duration = Duration::from_secs(30);
 
 impl Estate {
     fn fault(&self, name: &str) -> PathBuf {
-        let folder = self.data().with_file_name("faults");
-        std::fs::create_dir_all(&folder).expect("a folder for faults");
-        folder.join(name)
+        let file = self.data().with_file_name("faults").join(name);
+        // The names of transactions at a coordinator have parts.
+        let folder = file.parent().expect("a file in a folder");
+        std::fs::create_dir_all(folder).expect("a folder for faults");
+        file
     }
 
     /// Has the next process that passes `point` die there as by `kill -9`, once.

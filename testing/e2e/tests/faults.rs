@@ -34,16 +34,18 @@ struct Shop {
 impl Shop {
     /// Leases and limits are short, so that what a dead process held is soon free.
     async fn open(ship_after: &str) -> Self {
-        Self::open_with(ship_after, "1s").await
+        Self::open_with(&[("warehouse.ship_after", ship_after)]).await
     }
 
-    async fn open_with(ship_after: &str, place_limit: &str) -> Self {
-        let settings: Settings = vec![
-            ("order.place_limit", place_limit.to_owned()),
-            ("order.cancel_limit", "2s".to_owned()),
-            ("broker.attempt_timeout", "1s".to_owned()),
-            ("warehouse.ship_after", ship_after.to_owned()),
+    async fn open_with(more: &[(&'static str, &str)]) -> Self {
+        let settings = [
+            ("order.place_limit", "1s"),
+            ("order.cancel_limit", "2s"),
+            ("broker.attempt_timeout", "1s"),
+            ("warehouse.ship_after", "600s"),
         ];
+        let settings = settings.iter().chain(more);
+        let settings: Settings = settings.map(|(key, value)| (*key, (*value).to_owned())).collect();
         let estate = Estate::start_faulty(settings).await;
         let token = estate.token().await;
         let stock = available(&estate, PRODUCT).await;
@@ -188,7 +190,7 @@ async fn an_order_is_cancelled_once_however_its_initiator_dies() {
 async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
     // The dead process's lease on the log must end before the broker asks what became of the
     // order: to be asked after the deadline is another way to end it.
-    let shop = Shop::open_with("600s", "3s").await;
+    let shop = Shop::open_with(&[("order.place_limit", "3s")]).await;
     let calm = shop.orders(1).await;
     let (mut buyer, basket) = (shop.buyer(), basket(PRODUCT, 1));
     for (number, end) in ["before-timeout", "after-timeout"].into_iter().enumerate() {
@@ -224,6 +226,53 @@ async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
         orders.push(placed(insist_on_placing(&mut buyer, &key, &basket).await));
     }
     shop.agrees(&orders, 0).await;
+}
+
+/// R5.2: a coordinator decides, and it or the order service that asks it dies between any two
+/// steps.
+#[tokio::test]
+async fn an_order_is_placed_once_however_its_coordinator_dies() {
+    let shop = Shop::open_with(&[("order.transactions", "coordinator")]).await;
+    let orders = shop
+        .place_through(&[
+            "coordinator.begun",
+            "tcc.order.place.tried",
+            "coordinator.tried",
+            "tcc.order.place.coordinated",
+            "coordinator.committed",
+            "tcc.order.place.decided",
+            "tcc.order/order.place.before-send",
+            "tcc.order/order.place.after-send",
+            "tcc.order/order.place.before-finish",
+        ])
+        .await;
+    shop.agrees(&orders, 0).await;
+}
+
+/// R5.2: the same for a cancelling, and for what the coordinator gives up.
+#[tokio::test]
+async fn an_order_is_cancelled_once_however_its_coordinator_dies() {
+    let shop = Shop::open_with(&[("order.transactions", "coordinator")]).await;
+    let deaths = [
+        "coordinator.begun",
+        "tcc.order.cancel.tried",
+        "coordinator.tried",
+        "tcc.order.cancel.coordinated",
+        "coordinator.committed",
+        "tcc.order.cancel.decided",
+        "tcc.order/order.cancel.before-send",
+        "tcc.order/order.cancel.after-send",
+    ];
+    let orders = shop.orders(deaths.len()).await;
+    shop.cancel_through(&deaths, &orders).await;
+    let (too_many, mut buyer) = (basket(PRODUCT, shop.stock + 1), shop.buyer());
+    for point in ["coordinator.aborted", "tcc.order.place.aborted"] {
+        shop.estate.arm(point);
+        let answer = insist_on_placing(&mut buyer, point, &too_many).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text());
+        shop.estate.died(point).await;
+    }
+    shop.agrees(&[], i64::try_from(deaths.len()).unwrap()).await;
 }
 
 /// R5.2, R5.3: each participant of a placing dies before its effect, and between effect and answer.
@@ -440,7 +489,7 @@ async fn participants_answer_by_the_fence_whatever_the_wire_does() {
 /// R5.3: doubled Trys, Confirms and Cancels of the branches of real orders have one effect.
 #[tokio::test]
 async fn doubled_calls_of_a_branch_have_one_effect() {
-    let shop = Shop::open_with("600s", "3s").await;
+    let shop = Shop::open_with(&[("order.place_limit", "3s")]).await;
     let ports = shop.estate.ports;
     let [one, two] = ports.inventory;
     let text = |column: &str| {
