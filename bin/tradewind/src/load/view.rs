@@ -9,7 +9,7 @@ use tradewind_load::{Tick, text};
 use super::Wanted;
 
 /// Seconds that the small charts go back.
-const HISTORY: usize = 40;
+const HISTORY: usize = 36;
 
 /// Width of the bar that shows how far the run is.
 const BAR: usize = 40;
@@ -94,5 +94,78 @@ impl View {
             () => "",
         };
         format!("{bar} {at:.0} s of {lasts:.0} s{state}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind_load::Plan;
+    use tradewind_load::http::Request;
+
+    use super::*;
+
+    fn view(terminal: bool) -> View {
+        let wanted = Wanted {
+            plan: Plan::flat(1000.0, Duration::from_secs(30)),
+            request: Request::get("http://127.0.0.1:9000/"),
+            json: None,
+            svg: None,
+            p99_max: None,
+            failed_max: None,
+        };
+        View::new(&wanted, terminal)
+    }
+
+    fn tick(at: u64) -> Tick {
+        let times = Some(Duration::from_millis(at * 250));
+        Tick {
+            at: Duration::from_secs(at),
+            span: Duration::from_secs(1),
+            offered: 1_000_000,
+            served: 999_999,
+            failed: 1,
+            dropped: 0,
+            waiting: 100_000,
+            in_flight: 60_000,
+            p50: times,
+            p99: times,
+            max: times,
+            warm_up: false,
+        }
+    }
+
+    /// A line that is wrapped would be two, and the next picture would leave one of them there.
+    #[test]
+    fn on_a_terminal_each_picture_replaces_the_one_before_it() {
+        let mut view = view(true);
+        let mut screen: Vec<String> = Vec::new();
+        for at in 1..100 {
+            let out = view.next(&tick(at));
+            let new = match out.strip_prefix('\u{1b}') {
+                Some(rest) => {
+                    let (up, rest) = rest.trim_start_matches('[').split_once('F').unwrap();
+                    screen.truncate(screen.len() - up.parse::<usize>().unwrap());
+                    rest.strip_prefix("\u{1b}[J").unwrap()
+                }
+                None => &out,
+            };
+            screen.extend(new.lines().map(ToOwned::to_owned));
+            assert!(new.ends_with('\n') && !new.contains('\u{1b}'), "{out:?}");
+            assert_eq!(screen.len(), 7, "{screen:?}");
+            for line in &screen {
+                assert!(line.chars().count() <= 80, "{} in {line}", line.chars().count());
+            }
+        }
+        assert!(view.history.len() <= HISTORY);
+    }
+
+    #[test]
+    fn elsewhere_it_is_a_line_without_escapes() {
+        let mut view = view(false);
+        let line = view.next(&tick(7));
+        assert_eq!(line.lines().count(), 1);
+        assert!(line.contains("1.75 s") && !line.contains('\u{1b}'), "{line}");
+        let heading = view.opening();
+        assert!(heading.ends_with("max\n"), "{heading}");
     }
 }
