@@ -32,7 +32,7 @@ pub fn per_second(count: u64, span: Duration) -> f64 {
     if span.is_zero() { 0.0 } else { count as f64 / span.as_secs_f64() }
 }
 
-/// The heading of [`line`].
+/// The heading of [`line()`].
 #[must_use]
 pub fn heading() -> String {
     format!(
