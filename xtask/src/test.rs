@@ -11,7 +11,6 @@ use crate::tidy;
 
 /// Packages with tests behind the feature `services`.
 const WITH_SERVICES: &[&str] = &[
-    "tradewind-chaos",
     "tradewind-sql",
     "tradewind-gateway",
     "tradewind-inventory",
@@ -27,7 +26,8 @@ const WITH_SERVICES: &[&str] = &[
 ];
 
 /// Test targets that need servers as a whole; the rest of their package has run without.
-const SERVICE_SUITES: &[(&str, &str)] = &[("tradewind-e2e", "trade_mariadb")];
+const SERVICE_SUITES: &[(&str, &str)] =
+    &[("tradewind-e2e", "trade_mariadb"), ("tradewind-chaos", "chaos_mariadb")];
 
 /// Runs all checks and all tests, and prints the sum at the end.
 pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {

@@ -28,8 +28,6 @@ use crate::weather::{Weather, there};
 pub const BUYERS: usize = 16;
 /// How often each kind of process dies at least.
 pub const DEATHS: u32 = 2;
-/// How many orders the short run accepts at least.
-pub const ORDERS: usize = 500;
 /// The users that the buyers are logged in as, with their passwords.
 pub const USERS: [(&str, &str); 3] =
     [("alice", "alice-demo"), ("bob", "bob-demo"), ("carol", "carol-demo")];
@@ -63,12 +61,12 @@ pub struct Options {
 
 impl Options {
     /// As the environment says: `TRADEWIND_CHAOS_SEED`, `TRADEWIND_CHAOS_ORDERS`; otherwise any
-    /// seed and [`ORDERS`].
+    /// seed and `orders`.
     ///
     /// # Panics
     /// When a variable is no number.
     #[must_use]
-    pub fn of_environment(storage: Storage) -> Self {
+    pub fn of_environment(orders: usize, storage: Storage) -> Self {
         let number = |name: &str| {
             let text = std::env::var(name).ok()?;
             Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -80,7 +78,7 @@ impl Options {
         };
         let seed = Seed(number("TRADEWIND_CHAOS_SEED").unwrap_or_else(any));
         let orders = number("TRADEWIND_CHAOS_ORDERS")
-            .map_or(ORDERS, |it| usize::try_from(it).unwrap_or(usize::MAX));
+            .map_or(orders, |it| usize::try_from(it).unwrap_or(usize::MAX));
         Self { seed, orders, storage, decider: Decider::Order }
     }
 
