@@ -32,6 +32,8 @@ const FENCED: Duration = Duration::from_secs(20 * 3600);
 
 const PRODUCTS: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT product_id AS k FROM stock \
      WHERE ? < product_id ORDER BY product_id LIMIT ?) w";
+const FLOW: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT id AS k FROM stock_flow \
+     WHERE ? < id ORDER BY id LIMIT ?) w";
 const RESERVATIONS: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT xid AS k FROM reservation \
      WHERE ? < xid ORDER BY xid LIMIT ?) w";
 
@@ -43,36 +45,45 @@ const S2: &str = "SELECT product_id, frozen, open_sum FROM (SELECT s.product_id,
          WHERE r.product_id = s.product_id AND r.state = 'frozen'), 0) AS open_sum \
      FROM stock s WHERE ? < s.product_id AND s.product_id <= ?) w \
      WHERE frozen <> open_sum ORDER BY product_id";
-const S3: &str = "SELECT product_id, on_hand, initial_sum, gone_sum FROM (SELECT s.product_id, \
-     s.on_hand, COALESCE((SELECT SUM(f.on_hand_change) FROM stock_flow f \
-         WHERE f.product_id = s.product_id AND f.kind = 'initial'), 0) AS initial_sum, \
-     COALESCE((SELECT SUM(r.quantity) FROM reservation r \
-         WHERE r.product_id = s.product_id AND r.state = 'confirmed' AND r.restocked = 0), 0) \
-         AS gone_sum \
-     FROM stock s WHERE ? < s.product_id AND s.product_id <= ?) w \
-     WHERE on_hand <> initial_sum - gone_sum ORDER BY product_id";
-const S3_FLOW: &str = "SELECT product_id, on_hand, frozen, flow_on_hand, flow_frozen FROM (\
-     SELECT s.product_id, s.on_hand, s.frozen, \
-     COALESCE((SELECT SUM(f.on_hand_change) FROM stock_flow f \
-         WHERE f.product_id = s.product_id), 0) AS flow_on_hand, \
-     COALESCE((SELECT SUM(f.frozen_change) FROM stock_flow f \
-         WHERE f.product_id = s.product_id), 0) AS flow_frozen \
-     FROM stock s WHERE ? < s.product_id AND s.product_id <= ?) w \
-     WHERE on_hand <> flow_on_hand OR frozen <> flow_frozen ORDER BY product_id";
-const S4: &str = "SELECT reference, product_id, state, restocked, freezes, sales, releases, \
-     restocks FROM (SELECT r.reference, r.product_id, r.state, r.restocked, \
-     (SELECT COUNT(*) FROM stock_flow f WHERE f.reference = r.reference \
-         AND f.product_id = r.product_id AND f.kind = 'freeze') AS freezes, \
-     (SELECT COUNT(*) FROM stock_flow f WHERE f.reference = r.reference \
-         AND f.product_id = r.product_id AND f.kind = 'sale') AS sales, \
-     (SELECT COUNT(*) FROM stock_flow f WHERE f.reference = r.reference \
-         AND f.product_id = r.product_id AND f.kind = 'release') AS releases, \
-     (SELECT COUNT(*) FROM stock_flow f WHERE f.reference = r.reference \
-         AND f.product_id = r.product_id AND f.kind = 'restock') AS restocks \
-     FROM reservation r WHERE ? < r.xid AND r.xid <= ?) w \
-     WHERE freezes <> 1 OR sales <> CASE state WHEN 'confirmed' THEN 1 ELSE 0 END \
-     OR releases <> CASE state WHEN 'released' THEN 1 ELSE 0 END OR restocks <> restocked \
-     ORDER BY reference, product_id";
+// The flow is a chain: each row tells what there was after it. So its sums need not be added up
+// again: stock is what the last row says, each row is the one before it and its own change, and
+// each change but the first stock is a reservation's, whose rows STOCK-4 adds up.
+const S3: &str = "SELECT s.product_id, s.on_hand, s.frozen, f.on_hand_after, f.frozen_after \
+     FROM stock s LEFT JOIN stock_flow f \
+     ON f.id = (SELECT MAX(l.id) FROM stock_flow l WHERE l.product_id = s.product_id) \
+     WHERE ? < s.product_id AND s.product_id <= ? \
+     AND (s.on_hand <> COALESCE(f.on_hand_after, 0) OR s.frozen <> COALESCE(f.frozen_after, 0)) \
+     ORDER BY s.product_id";
+const S3_CHAIN: &str = "SELECT f.id, f.product_id, f.kind, f.reference, f.on_hand_after, \
+     f.frozen_after FROM stock_flow f LEFT JOIN stock_flow p ON p.id = (SELECT MAX(l.id) \
+         FROM stock_flow l WHERE l.product_id = f.product_id AND l.id < f.id) \
+     WHERE ? < f.id AND f.id <= ? \
+     AND (f.on_hand_after <> COALESCE(p.on_hand_after, 0) + f.on_hand_change \
+     OR f.frozen_after <> COALESCE(p.frozen_after, 0) + f.frozen_change) ORDER BY f.id";
+// By the primary key alone: an index by product would find every sale of it.
+const S3_ORPHAN: &str = "SELECT f.id, f.product_id, f.kind, f.reference, f.on_hand_change, \
+     f.frozen_change FROM stock_flow f WHERE ? < f.id AND f.id <= ? AND f.kind <> 'initial' \
+     AND NOT EXISTS (SELECT 1 FROM reservation r WHERE r.xid = SUBSTR(f.reference, 1, 36) \
+         AND r.product_id + 0 = f.product_id AND r.reference = f.reference) ORDER BY f.id";
+const S4: &str = "SELECT r.reference, r.product_id, r.state, r.restocked, r.quantity, \
+     SUM(CASE f.kind WHEN 'freeze' THEN 1 ELSE 0 END), \
+     SUM(CASE f.kind WHEN 'sale' THEN 1 ELSE 0 END), \
+     SUM(CASE f.kind WHEN 'release' THEN 1 ELSE 0 END), \
+     SUM(CASE f.kind WHEN 'restock' THEN 1 ELSE 0 END), \
+     SUM(f.on_hand_change), SUM(f.frozen_change) FROM reservation r LEFT JOIN stock_flow f \
+     ON f.reference = r.reference AND f.product_id = r.product_id \
+     WHERE ? < r.xid AND r.xid <= ? \
+     GROUP BY r.xid, r.branch, r.product_id, r.reference, r.state, r.restocked, r.quantity \
+     HAVING SUM(CASE f.kind WHEN 'freeze' THEN 1 ELSE 0 END) <> 1 \
+     OR SUM(CASE f.kind WHEN 'sale' THEN 1 ELSE 0 END) \
+         <> CASE r.state WHEN 'confirmed' THEN 1 ELSE 0 END \
+     OR SUM(CASE f.kind WHEN 'release' THEN 1 ELSE 0 END) \
+         <> CASE r.state WHEN 'released' THEN 1 ELSE 0 END \
+     OR SUM(CASE f.kind WHEN 'restock' THEN 1 ELSE 0 END) <> r.restocked \
+     OR SUM(f.on_hand_change) <> CASE WHEN r.state = 'confirmed' AND r.restocked = 0 \
+         THEN -r.quantity ELSE 0 END \
+     OR SUM(f.frozen_change) <> CASE r.state WHEN 'frozen' THEN r.quantity ELSE 0 END \
+     ORDER BY r.xid, r.branch, r.product_id";
 const S4_FENCE: &str = "SELECT r.reference, r.product_id, r.state, f.status FROM reservation r \
      LEFT JOIN tradewind_fence f ON f.xid = r.xid AND f.branch = r.branch \
      WHERE ? < r.xid AND r.xid <= ? AND (f.status IS NULL AND ? < r.updated_at_ms \
@@ -91,17 +102,20 @@ pub const CHECKS: &[Check] = &[
     ),
     product(
         &STOCK_3,
-        "on hand is not what the reservations leave of the first stock",
-        16,
-        &["product", "on_hand", "initial", "confirmed_and_not_restocked"],
+        "is not what the flow leaves of the first stock",
+        1000,
+        &["product", "on_hand", "frozen", "flow_on_hand", "flow_frozen"],
         S3,
     ),
-    product(
-        &STOCK_3,
-        "on hand and frozen are not the sums of the flow",
-        16,
-        &["product", "on_hand", "frozen", "flow_on_hand", "flow_frozen"],
-        S3_FLOW,
+    flow(
+        "does not follow from the row before it",
+        &["flow", "product", "kind", "reservation", "on_hand_after", "frozen_after"],
+        S3_CHAIN,
+    ),
+    flow(
+        "changes stock for no reservation",
+        &["flow", "product", "kind", "reservation", "on_hand", "frozen"],
+        S3_ORPHAN,
     ),
     reservation(
         "its flow says something else",
@@ -110,10 +124,13 @@ pub const CHECKS: &[Check] = &[
             "product",
             "state",
             "restocked",
+            "quantity",
             "freezes",
             "sales",
             "releases",
             "restocks",
+            "on_hand",
+            "frozen",
         ],
         S4,
         None,
@@ -135,6 +152,11 @@ const fn product(
 ) -> Check {
     let look = Columns { first: First::Number, columns, bound: PRODUCTS, broken, recent: None };
     Check { invariant, what, window, look: Look::Rows(look) }
+}
+
+const fn flow(what: &'static str, columns: &'static [&'static str], broken: &'static str) -> Check {
+    let look = Columns { first: First::Number, columns, bound: FLOW, broken, recent: None };
+    Check { invariant: &STOCK_3, what, window: 5000, look: Look::Rows(look) }
 }
 
 const fn reservation(

@@ -34,7 +34,7 @@ const PARTS: &str = "SELECT order_id, state FROM outbound WHERE ? < order_id AND
 const UNFENCED: &str = "SELECT o.order_id, o.state, o.void_xid FROM outbound o \
      WHERE ? < o.order_id AND o.order_id <= ? AND o.state IN ('voiding', 'void') \
      AND ? < o.changed_ms AND NOT EXISTS (SELECT 1 FROM tradewind_fence f WHERE f.xid = o.void_xid \
-         AND f.status = CASE o.state WHEN 'void' THEN 2 ELSE 1 END) ORDER BY o.order_id";
+         AND f.status + 0 = CASE o.state WHEN 'void' THEN 2 ELSE 1 END) ORDER BY o.order_id";
 // Only this row tells the first delivery of a message from the others.
 const FORGOTTEN: &str = "SELECT o.order_id, o.state, o.message_id FROM outbound o \
      WHERE ? < o.order_id AND o.order_id <= ? AND ? < o.received_ms AND NOT EXISTS \
