@@ -76,6 +76,8 @@ pub(crate) struct Databases {
     pub(crate) warehouse: Place,
     pub(crate) broker: Place,
     pub(crate) coordinator: Option<Place>,
+    /// Whether every log is there that orders' transactions are in.
+    pub(crate) log_known: bool,
 }
 
 /// The longest that one statement may take.
@@ -149,6 +151,19 @@ impl Place {
         done.map_err(|source| ReadError::Read { service, source })
     }
 
+    /// Whether somebody else decides over own branches of this service.
+    async fn is_coordinated(&self) -> Result<bool, ReadError> {
+        if !self.fences {
+            return Ok(false);
+        }
+        let own = self.service;
+        self.read("audit: coordinated", move |tx| {
+            let sql = "SELECT 1 FROM tradewind_fence WHERE initiator <> ? LIMIT 1";
+            Ok(tx.query_one(sql, params![own], |_| Ok(()))?.is_some())
+        })
+        .await
+    }
+
     async fn close(&self) {
         // It closes in the background if it takes long.
         drop(self.database.close().await);
@@ -189,7 +204,9 @@ impl Databases {
             (Some(order), Some(inventory), Some(points), Some(warehouse), Some(broker))
                 if wanted == coordinator.is_some() =>
             {
-                Ok(Self { order, inventory, points, warehouse, broker, coordinator })
+                let coordinated = order.is_coordinated().await.map_err(|it| vec![it])?;
+                let log_known = !coordinated || coordinator.is_some();
+                Ok(Self { order, inventory, points, warehouse, broker, coordinator, log_known })
             }
             _ => Err(errors),
         }

@@ -288,8 +288,7 @@ fn reserved(row: &Row) -> Result<(String, Reserved), Error> {
 // === what was decided ===
 
 async fn causes(databases: &Databases, span: &Span) -> Result<BTreeMap<String, Order>, ReadError> {
-    // An order service that keeps a fence has its transactions run by the coordinator.
-    let log_known = !databases.order.fences || databases.coordinator.is_some();
+    let log_known = databases.log_known;
     let it = span.clone();
     let read = move |tx: &mut Transaction<'_>| {
         let orders = it.query(tx, ORDERS, |row| order(row, log_known))?;
