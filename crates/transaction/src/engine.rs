@@ -209,7 +209,7 @@ impl Engine {
             return Err(LogError::Refused { xid, source: Refused::Expired });
         }
         if let Some(to) = &declaration.coordinator {
-            return own::begin(tx, declaration, to, now);
+            return own::begin(&self.inner.hooks, tx, declaration, to, now);
         }
         if log::insert(tx, declaration, self.inner.shard(xid), now)? {
             Ok(())

@@ -269,6 +269,15 @@ async fn nobody_confirms_the_own_branch_without_a_decision() {
     assert_eq!(shop.engine.outcome(it.xid()).await.unwrap().decision, Decision::Undecided);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_could_settle_does_not_begin() {
+    let shop = Shop::new().await;
+    let it = shop.engine.declare("nameless", SECONDS).branch("inventory", "stock", &1).unwrap();
+    let refused = shop.try_to_begin(&it).await.unwrap_err();
+    assert!(matches!(refused, TransactionError::Refused(LogError::Own { .. })), "{refused:?}");
+    assert!(shop.resume(&it).await.is_none());
+}
+
 /// Only who began it decides it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_service_cannot_decide() {

@@ -67,12 +67,18 @@ pub(super) fn participants(
 
 /// The Try: a row in the caller's local transaction.
 pub(super) fn begin(
+    hooks: &Hooks,
     tx: &mut Transaction<'_>,
     it: &Declaration,
     to: &Coordinated,
     now: Timestamp,
 ) -> Result<(), LogError> {
-    let xid = it.xid;
+    let (xid, name) = (it.xid, it.name.as_ref());
+    if !hooks.commit.contains_key(name) || !hooks.abort.contains_key(name) {
+        // Nobody could settle it.
+        let what = format!("transactions named `{name}` lack on_commit or on_abort");
+        return Err(LogError::Own { xid, source: BranchError::Failed(what.into()) });
+    }
     let payload = it.own.as_ref().map_or_else(|| NOTHING.to_owned(), Value::to_string);
     let (action, initiator) = (it.name.clone().into_owned(), (*to.service).to_owned());
     let key = Key { xid, branch: OWN_BRANCH, action, initiator };

@@ -218,15 +218,22 @@ impl Shop {
     pub(super) async fn begin(&self, count: i64, limit: Duration) -> Declaration {
         let declaration = self.engine.declare("place", limit).own(&json!({"count": count}));
         let declaration = declaration.unwrap().branch("inventory", "stock", &count).unwrap();
-        let (engine, it) = (self.engine.clone(), declaration.clone());
+        self.try_to_begin(&declaration).await.unwrap();
+        declaration
+    }
+
+    pub(super) async fn try_to_begin(
+        &self,
+        it: &Declaration,
+    ) -> Result<(), TransactionError<LogError>> {
+        let (engine, it) = (self.engine.clone(), it.clone());
         let work = move |tx: &mut Transaction<'_>| {
             engine.begin(tx, &it)?;
             let sql = "INSERT INTO orders (xid, state, steps) VALUES (?, 'pending', 0)";
             tx.execute(sql, params![it.xid().to_string()])?;
-            Ok::<_, LogError>(())
+            Ok(())
         };
-        self.orders.transaction("begin", work).await.unwrap();
-        declaration
+        self.orders.transaction("begin", work).await
     }
 
     pub(super) async fn resume(&self, it: &Declaration) -> Option<Declaration> {
