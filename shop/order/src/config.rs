@@ -90,7 +90,10 @@ impl Config {
         let place_limit = limit("place_limit", 2, meaning);
         let meaning = "longest time until an order is cancelled or that is refused";
         let cancel_limit = limit("cancel_limit", 5, meaning);
-        let orders = orders::Settings { place_limit, cancel_limit };
+        let meaning = "most orders in the making at a time, and as many waiting; \
+                       fewer are let in while they are late";
+        let placing_max = section.get_within("placing_max", 256, &(8..=10_000), meaning);
+        let orders = orders::Settings { place_limit, cancel_limit, placing_max };
         let meaning = "who decides the transactions of orders: `embedded`, this service in its own \
                        database, or `coordinator`, the server of that name";
         let transactions = section.get("transactions", Decider::default(), meaning);

@@ -14,6 +14,8 @@
 //! local transaction. When this process dies in between, a repeat of the request goes on with the
 //! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
 //! The same holds when the client goes away, which ends the work on its request.
+//! So many orders are in the making at a time as can be decided in their time ([`admission`]);
+//! others wait for a part of theirs, or are refused at once with 503.
 //! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
 //!
 //! With `order.transactions = "coordinator"` the same steps mean: step 1 writes the Try of the
@@ -26,6 +28,7 @@
 //! A transaction over the order itself, inventory (`inventory.restock`), points (`points.revoke`)
 //! and warehouse (`warehouse.void`, which refuses when the order has shipped).
 
+mod admission;
 pub mod api;
 pub mod audit;
 mod cancel;
@@ -50,6 +53,7 @@ use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 use tradewind::transaction::{BranchError, Engine, LogError, Peers, Setup, engine};
 
 use crate::machine::Step;
+use admission::Admission;
 
 pub use view::{Event, Line, OrderView, Page, Summary, Trail};
 
@@ -63,6 +67,8 @@ id_type! {
 pub struct Settings {
     /// The longest time to ask for prices and reservations.
     pub place_limit: Duration,
+    /// The most orders in the making at a time; as many more wait for a place.
+    pub placing_max: u32,
     /// The longest time to ask whether an order can be cancelled.
     pub cancel_limit: Duration,
 }
@@ -106,6 +112,7 @@ pub(crate) struct Orders<I> {
     clock: Arc<dyn Clock>,
     settings: Settings,
     lease: Duration,
+    admission: Admission,
 }
 
 /// What an order's own branch needs to be undone.
@@ -197,7 +204,8 @@ impl<I> Orders<I> {
         // A claim outlives the transaction it is for, and not by much: after a crash a repeat need
         // not wait long.
         let lease = settings.place_limit.saturating_mul(2).saturating_add(Duration::from_secs(2));
-        Self { database, engine, inventory, clock, settings, lease }
+        let admission = Admission::new(settings.placing_max);
+        Self { database, engine, inventory, clock, settings, lease, admission }
     }
 
     pub(crate) const fn engine(&self) -> &Engine {

@@ -17,6 +17,7 @@ use tradewind::sql::{Transaction, TransactionError, params};
 use tradewind::transaction::engine::MayCommit;
 use tradewind::transaction::{Decided, Declaration, LogError, Tried};
 
+use super::admission::End;
 use super::api::from_orders;
 use super::problems::{self, database};
 use super::rows::{self, New};
@@ -40,6 +41,10 @@ const CENTS_PER_POINT: i64 = 100;
 const TRY_FLOOR: Duration = Duration::from_millis(50);
 /// An attempt that is resumed needs this much of its time, or it is given up.
 const DECIDE: Duration = Duration::from_millis(1100);
+/// The part of its time that an order waits for a place.
+const PATIENCE: u32 = 4;
+/// Answers that say that there was too little time.
+const LATE: [StatusCode; 2] = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 /// How often a claim is looked at again within one request.
 const ROUNDS: usize = 4;
 
@@ -110,6 +115,26 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         body: &Value,
     ) -> Result<Placed, Failure> {
         let begun = Instant::now();
+        let patience = self.settings.place_limit / PATIENCE;
+        let Some(entry) = self.admission.enter(patience).await else {
+            return Err(problems::crowded());
+        };
+        let placed = Box::pin(self.place_now(user, key, body, begun)).await;
+        entry.leave(match &placed {
+            Ok(Placed::Now(_)) => End::Timely,
+            Err(failure) if LATE.contains(&failure.problem().status) => End::Late,
+            Ok(_) | Err(_) => End::Other,
+        });
+        placed
+    }
+
+    async fn place_now(
+        &self,
+        user: &User,
+        key: Key,
+        body: &Value,
+        begun: Instant,
+    ) -> Result<Placed, Failure> {
         let scope = Scope::new(&user.id, PLACE).map_err(|it| Failure::internal(&it))?;
         let attempt = Attempt { scope, key, fingerprint: Fingerprint::of_json(body) };
         // A repeat gets its answer also when there are no prices to be had.
@@ -130,6 +155,10 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 Ok(Begun::InFlight) => return Err(problems::in_flight()),
                 Ok(Begun::Mismatch) => return Err(problems::mismatch()),
                 Err(TransactionError::Refused(WorkError::Unpriced)) => {}
+                // It waited for the database until its time was over.
+                Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
+                    return Err(problems::too_late("ordered").into());
+                }
                 Err(error) => return Err(database(&error)),
             }
             plan = Some(self.plan(user, body, Instant::now()).await?);

@@ -39,6 +39,12 @@ pub(super) fn too_late(what: &str) -> Problem {
     Problem::unavailable("order.too-late", detail).retry_after(1)
 }
 
+pub(super) fn crowded() -> Failure {
+    let detail = "more orders are being placed than can be in their time; nothing was ordered; \
+                  try again";
+    Problem::unavailable("order.crowded", detail).retry_after(1).into()
+}
+
 pub(super) fn unknown_order() -> Failure {
     Problem::new(
         StatusCode::NOT_FOUND,
