@@ -127,7 +127,7 @@ async fn a_skipped_fence_is_found() {
     }
 }
 
-/// R7.4: the account and its ledger part.
+/// R5.3: the account and its ledger part.
 #[tokio::test]
 async fn points_that_are_credited_twice_are_found() {
     let mut shop = Shop::open(&[("warehouse.ship_after", "600s")]).await;
@@ -152,7 +152,7 @@ async fn stock_that_is_taken_without_looking_is_found() {
     shop.is_broken(&["STOCK-2"]).await;
 }
 
-/// R5.2: what a given-up order held stays taken.
+/// R5.1: what a given-up order held stays taken.
 #[tokio::test]
 async fn a_forgotten_cancel_is_found() {
     let mut shop = Shop::open(&[("warehouse.ship_after", "600s")]).await;
@@ -163,7 +163,7 @@ async fn a_forgotten_cancel_is_found() {
     shop.is_broken(&["TX-4"]).await;
 }
 
-/// R6.1: an order that is given up ships.
+/// R6.2: an order that is given up ships.
 #[tokio::test]
 async fn a_message_that_is_sent_before_the_decision_is_found() {
     let mut shop = Shop::open(&[("warehouse.ship_after", "100ms")]).await;
@@ -174,7 +174,7 @@ async fn a_message_that_is_sent_before_the_decision_is_found() {
     shop.is_broken(&["SHIP-2", "MSG-3"]).await;
 }
 
-/// R6.2: a broker that dies before it wrote down an acknowledgement delivers once more, after the
+/// R6.3: a broker that dies before it wrote down an acknowledgement delivers once more, after the
 /// order was cancelled.
 #[tokio::test]
 async fn a_forgotten_dedup_row_is_found() {
@@ -199,7 +199,7 @@ async fn a_forgotten_dedup_row_is_found() {
     }
 }
 
-/// R0.1: an order is cancelled while the news that it shipped is on its way.
+/// SHIP-2: an order is cancelled while the news that it shipped is on its way.
 #[tokio::test]
 async fn a_void_that_ignores_what_has_shipped_is_found() {
     let mut shop = Shop::open(&[("warehouse.ship_after", "1s")]).await;

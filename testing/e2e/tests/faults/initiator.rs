@@ -1,0 +1,133 @@
+//! Who decides dies: the order service itself, or the coordinator that decides for it.
+
+use http::StatusCode;
+use serde_json::json;
+use tradewind_e2e::trade::{available, basket};
+use tradewind_e2e::{eventually, insist_on_placing, wanted};
+
+use crate::LIMIT;
+use crate::shop::{PRODUCT, Shop, ask, id, placed};
+
+/// R4.2, R5.1: whoever places the order dies between any two of its durable steps.
+#[tokio::test]
+async fn an_order_is_placed_once_however_its_initiator_dies() {
+    let shop = Shop::open("600s").await;
+    let orders = shop
+        .place_through(&[
+            "tcc.order.place.begun",
+            "tcc.order.place.tried",
+            "tcc.order.place.decided",
+            "tcc.order.place.before-send",
+            "tcc.order.place.after-send",
+            "tcc.order.place.before-finish",
+        ])
+        .await;
+    shop.agrees(&orders, 0).await;
+}
+
+/// R4.2, R5.1: whoever cancels the order dies between any two durable steps.
+#[tokio::test]
+async fn an_order_is_cancelled_once_however_its_initiator_dies() {
+    let shop = Shop::open("600s").await;
+    let mut orders = shop.orders(7).await;
+    let deaths = [
+        "tcc.order.cancel.begun",
+        "tcc.order.cancel.tried",
+        "tcc.order.cancel.decided",
+        "tcc.order.cancel.before-send",
+        "tcc.order.cancel.after-send",
+        "tcc.order.cancel.before-finish",
+    ];
+    shop.cancel_through(&deaths, &orders).await;
+    shop.agrees(&orders.split_off(6), 6).await;
+}
+
+/// R5.1: it dies undecided, and once more around the time-out that ends what nobody went on with.
+#[tokio::test]
+async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
+    // The dead process's lease on the log must end before the broker asks what became of the
+    // order: to be asked after the deadline is another way to end it.
+    let shop = Shop::open_with(&[("order.place_limit", "3s")]).await;
+    let calm = shop.orders(1).await;
+    let (mut buyer, basket) = (shop.buyer(), basket(PRODUCT, 1));
+    for (number, end) in ["before-timeout", "after-timeout"].into_iter().enumerate() {
+        let (tried, end) = ("tcc.order.place.tried", format!("tcc.order.place.{end}"));
+        shop.estate.arm(tried);
+        shop.estate.arm(&end);
+        let key = format!("undecided-{number}");
+        // Until it dies, and not again: a buyer who repeats would have the order go on.
+        eventually("it dies undecided", LIMIT, async || {
+            let answer = ask(&mut buyer, &key, &basket).await;
+            wanted(format!("{answer:?}"), |_| shop.estate.has_died(tried))
+        })
+        .await;
+        shop.estate.died(&end).await;
+    }
+    shop.estate.settled().await;
+    assert_eq!(available(&shop.estate, PRODUCT).await, shop.stock - 1, "all is undone");
+    let (tried, end) = ("tcc.order.cancel.tried", "tcc.order.cancel.after-timeout");
+    shop.estate.arm(tried);
+    shop.estate.arm(end);
+    let path = format!("/order/orders/{}/cancel", id(&calm[0]));
+    eventually("it dies undecided", LIMIT, async || {
+        let answer = buyer.post(&path, &json!({})).await;
+        wanted(format!("{answer:?}"), |_| shop.estate.has_died(tried))
+    })
+    .await;
+    shop.estate.died(end).await;
+    shop.estate.settled().await;
+    // The buyers come back, and get an order each.
+    let mut orders = calm;
+    for number in 0..2 {
+        let key = format!("undecided-{number}");
+        orders.push(placed(insist_on_placing(&mut buyer, &key, &basket).await));
+    }
+    shop.agrees(&orders, 0).await;
+}
+
+/// R5.2: a coordinator decides, and it or the order service that asks it dies between any two
+/// steps.
+#[tokio::test]
+async fn an_order_is_placed_once_however_its_coordinator_dies() {
+    let shop = Shop::open_with(&[("order.transactions", "coordinator")]).await;
+    let orders = shop
+        .place_through(&[
+            "coordinator.begun",
+            "tcc.order.place.tried",
+            "coordinator.tried",
+            "tcc.order.place.coordinated",
+            "coordinator.committed",
+            "tcc.order.place.decided",
+            "tcc.order/order.place.before-send",
+            "tcc.order/order.place.after-send",
+            "tcc.order/order.place.before-finish",
+        ])
+        .await;
+    shop.agrees(&orders, 0).await;
+}
+
+/// R5.2: the same for a cancelling, and for what the coordinator gives up.
+#[tokio::test]
+async fn an_order_is_cancelled_once_however_its_coordinator_dies() {
+    let shop = Shop::open_with(&[("order.transactions", "coordinator")]).await;
+    let deaths = [
+        "coordinator.begun",
+        "tcc.order.cancel.tried",
+        "coordinator.tried",
+        "tcc.order.cancel.coordinated",
+        "coordinator.committed",
+        "tcc.order.cancel.decided",
+        "tcc.order/order.cancel.before-send",
+        "tcc.order/order.cancel.after-send",
+    ];
+    let orders = shop.orders(deaths.len()).await;
+    shop.cancel_through(&deaths, &orders).await;
+    let (too_many, mut buyer) = (basket(PRODUCT, shop.stock + 1), shop.buyer());
+    for point in ["coordinator.aborted", "tcc.order.place.aborted"] {
+        shop.estate.arm(point);
+        let answer = insist_on_placing(&mut buyer, point, &too_many).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text());
+        shop.estate.died(point).await;
+    }
+    shop.agrees(&[], i64::try_from(deaths.len()).unwrap()).await;
+}
