@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tradewind_e2e::trade::{basket, place, reaches};
-use tradewind_e2e::{Client, Estate, binary};
+use tradewind_e2e::{Client, Estate, binary, eventually, wanted};
 
 /// How long buyers order and cancel while the audit looks.
 const LOAD: Duration = Duration::from_secs(15);
@@ -79,7 +79,8 @@ async fn buy(mut client: Client, number: usize, end: Instant) -> Vec<String> {
 /// R0.1: the invariants hold at every moment, and the audit says so at every moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
-    let settings = vec![("warehouse.ship_after", "1s".to_owned())];
+    let settings =
+        vec![("warehouse.ship_after", "1s".to_owned()), ("inventory.audit_every", "1s".to_owned())];
     let mut estate = Estate::start_with(settings).await;
     let data = estate.data();
     let before = audit(&data, &[]).await;
@@ -120,6 +121,20 @@ async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
         assert!(orders <= settled.checked(it), "{it}: {:#}", settled.report);
     }
     // The servers look at their own databases with the same checks.
+    let mut inventory = Client::new(format!("127.0.0.1:{}", estate.ports.inventory[0]));
+    eventually("inventory shows what it checks", LIMIT, async || {
+        let text = inventory.get("/metrics").await.map_err(|it| it.to_string())?.text();
+        let lines: Vec<_> = text.lines().filter(|it| it.contains("tradewind_invariant_")).collect();
+        let has = |name: &str, end: &str| {
+            let it = |line: &&str| line.starts_with(name) && line.contains("\"STOCK-4\"");
+            lines.iter().filter(|line| it(line)).any(|line| line.ends_with(end))
+        };
+        let shown = has("tradewind_invariant_violations", " 0");
+        let checked =
+            has("tradewind_invariant_checked", "") && !has("tradewind_invariant_checked", " 0");
+        wanted(lines.join("\n"), |_| shown && checked).map(drop)
+    })
+    .await;
     estate.interrupt().await;
     let stopped = audit(&data, &[]).await;
     assert_eq!(stopped.code, Some(0), "{:#} {}", stopped.report, stopped.errors);
@@ -268,4 +283,86 @@ fn copied(data: &Path) -> tempfile::TempDir {
         }
     }
     copy
+}
+
+/// R0.1: the same on a real server, with a damage in each database.
+#[cfg(feature = "services")]
+#[tokio::test]
+async fn the_audit_reads_mariadb() {
+    use mysql::prelude::Queryable as _;
+    use tradewind_e2e::Storage::MariaDb;
+
+    let settings = vec![("warehouse.ship_after", "1s".to_owned())];
+    let estate = Estate::start_on(MariaDb, settings).await;
+    let databases = estate.databases().unwrap();
+    let urls = databases.settings();
+    let more: Vec<String> = urls
+        .iter()
+        .filter(|it| !it.0.starts_with("coordinator"))
+        .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
+        .collect();
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let data = estate.data();
+    let token = estate.token().await;
+    let end = Instant::now() + Duration::from_secs(4);
+    let mut buyers = JoinSet::new();
+    for number in 0..3 {
+        buyers.spawn(buy(estate.gateway().bearer(&token), number, end));
+    }
+    while Instant::now() < end {
+        let said = audit(&data, &more).await;
+        assert_eq!(said.code, Some(0), "{:#} {}", said.report, said.errors);
+    }
+    assert!(!buyers.join_all().await.concat().is_empty());
+    let mut alice = estate.gateway().bearer(&token);
+    let shipped = place(&mut alice, "shipped", &basket(14, 2)).await;
+    let shipped = shipped.json()["id"].as_str().unwrap().to_owned();
+    reaches(&mut alice, &shipped, "shipped").await;
+    eventually("nothing is open", LIMIT, async || {
+        let report = audit(&data, &more).await.report;
+        let open = (&report["transactions"]["open"], &report["messages"]["deliveries"]);
+        wanted(open, |it| *it == (&json!(0), &json!(0))).map(drop)
+    })
+    .await;
+    for (server, damage, mend, expected) in [
+        (
+            "inventory",
+            "UPDATE stock SET on_hand = on_hand + 1 WHERE product_id = 1",
+            "UPDATE stock SET on_hand = on_hand - 1 WHERE product_id = 1",
+            "STOCK-3",
+        ),
+        (
+            "points",
+            "UPDATE account SET balance = balance + 1",
+            "UPDATE account SET balance = balance - 1",
+            "POINTS-1",
+        ),
+        (
+            "order",
+            "UPDATE order_header SET total_cents = total_cents + 1",
+            "UPDATE order_header SET total_cents = total_cents - 1",
+            "ORDER-3",
+        ),
+        (
+            "warehouse",
+            "UPDATE outbound SET order_id = CONCAT('x', order_id) WHERE order_id = 'SHIPPED'",
+            "UPDATE outbound SET order_id = 'SHIPPED' WHERE order_id = 'xSHIPPED'",
+            "SHIP-1",
+        ),
+        (
+            "broker",
+            "UPDATE message SET open_count = 1 WHERE msg_key = 'SHIPPED'",
+            "UPDATE message SET open_count = 0 WHERE msg_key = 'SHIPPED'",
+            "MSG-1",
+        ),
+    ] {
+        let mut connection = databases.connect(server);
+        connection.query_drop(damage.replace("SHIPPED", &shipped)).unwrap();
+        let said = audit(&data, &more).await;
+        assert_eq!(said.code, Some(1), "{damage}: {:#} {}", said.report, said.errors);
+        assert!(said.broken().contains(expected), "{damage}: {:?}", said.broken());
+        connection.query_drop(mend.replace("SHIPPED", &shipped)).unwrap();
+    }
+    let mended = audit(&data, &more).await;
+    assert_eq!(mended.code, Some(0), "{:#} {}", mended.report, mended.errors);
 }
