@@ -1,5 +1,7 @@
 //! Placing an order.
 
+mod decide;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,15 +9,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tradewind::base::id::Xid;
 use tradewind::base::identity::User;
-use tradewind::base::{Context, Problem, Rng, fault};
+use tradewind::base::{Context, Problem, Rng};
 use tradewind::idempotency::{Attempt, Claim, Fence, Fingerprint, Key, Scope, StoredAnswer, store};
 use tradewind::message::wire::{ACTION, BROKER};
 use tradewind::message::{Draft as Message, MessageId};
 use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
-use tradewind::transaction::engine::MayCommit;
-use tradewind::transaction::{Decided, Declaration, LogError, Tried};
+use tradewind::transaction::{Declaration, LogError};
 
 use super::admission::End;
 use super::api::from_orders;
@@ -317,118 +318,6 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 let answer = answer(OrderView::read(tx, header)?)?;
                 store::finish(tx, attempt, fence, &answer, now, &self.terms())?;
                 Ok(Begun::Done(answer))
-            }
-        }
-    }
-
-    /// Durable steps 2 and 3.
-    async fn carry(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
-        tracing::debug!(order.id = %work.order_id, tcc.xid = %work.declaration.xid(), "order begun");
-        match Box::pin(self.engine.try_all(&work.declaration)).await {
-            Tried::Reserved => match self.engine.decide_commit(&work.declaration).await {
-                Decided::Commit(leave) => self.commit(attempt, &work, leave).await,
-                Decided::Abort(_) => self.fail(attempt, &work, problems::too_late("ordered")).await,
-                Decided::Unknown => Ok(Placed::Unknown(work.order_id)),
-            },
-            failed => self.fail(attempt, &work, problems::of_tried("ordered", failed)).await,
-        }
-    }
-
-    async fn commit(
-        &self,
-        attempt: &Attempt,
-        work: &Work,
-        leave: MayCommit,
-    ) -> Result<Placed, Failure> {
-        let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
-        let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
-        let decide = move |tx: &mut Transaction<'_>| {
-            // With the order's own Confirm: it is placed.
-            this.engine.commit(tx, leave)?;
-            let header = rows::header(tx, &id.to_string())?.ok_or(WorkError::Moved(id))?;
-            let answer = answer(OrderView::read(tx, header)?)?;
-            let now = store::now(tx)?;
-            store::finish(tx, &key, fence, &answer, now, &terms)?;
-            Ok(answer)
-        };
-        match self.database.transaction("order commit", decide).await {
-            Ok(answer) => {
-                fault::point(format_args!("tcc.{PLACE}.decided"));
-                self.engine.settle(xid);
-                Ok(Placed::Now(answer))
-            }
-            Err(TransactionError::Unknown { .. }) => {
-                self.engine.settle(xid);
-                Ok(Placed::Unknown(id))
-            }
-            // Another attempt with this key has taken over; its answer is the one that counts.
-            Err(TransactionError::Refused(WorkError::Key(_))) => Err(problems::in_flight()),
-            Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
-                self.fail(attempt, work, problems::too_late("ordered")).await
-            }
-            Err(error) => {
-                let problem = database(&error).into_problem();
-                self.fail(attempt, work, problem).await
-            }
-        }
-    }
-
-    /// A definite failure, once that is durable. Anything less is unknown.
-    async fn fail(
-        &self,
-        attempt: &Attempt,
-        work: &Work,
-        problem: Problem,
-    ) -> Result<Placed, Failure> {
-        match self.give_up(attempt, work, &problem.code, &problem.detail).await? {
-            GivenUp::Now => Err(problem.into()),
-            GivenUp::Unknown => Ok(Placed::Unknown(work.order_id)),
-        }
-    }
-
-    /// What an earlier attempt began, and has no time left to go on with.
-    async fn give_up_late(&self, attempt: &Attempt, work: &Work) -> Result<GivenUp, Failure> {
-        let Problem { code, detail, .. } = problems::too_late("ordered");
-        self.give_up(attempt, work, &code, &detail).await
-    }
-
-    /// Abort, order failed, key free, all at once.
-    async fn give_up(
-        &self,
-        attempt: &Attempt,
-        work: &Work,
-        code: &str,
-        detail: &str,
-    ) -> Result<GivenUp, Failure> {
-        let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
-        fault::point(format_args!("tcc.{PLACE}.before-abort"));
-        let leave = match self.engine.decide_abort(&work.declaration, code).await {
-            Decided::Abort(leave) => leave,
-            // It is placed all the same, or nobody knows: the order will say.
-            Decided::Commit(_) | Decided::Unknown => return Ok(GivenUp::Unknown),
-        };
-        let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
-        let (code, detail) = (code.to_owned(), detail.to_owned());
-        let decide = move |tx: &mut Transaction<'_>| {
-            this.engine.abort(tx, leave, &code)?;
-            rows::note_reason(tx, id, &detail)?;
-            let now = store::now(tx)?;
-            store::release(tx, &key, fence, now, &terms)?;
-            Ok(())
-        };
-        let done = self.database.transaction("order abort", decide).await;
-        fault::point(format_args!("tcc.{PLACE}.aborted"));
-        self.engine.settle(xid);
-        match done {
-            Ok(()) => Ok(GivenUp::Now),
-            // Another attempt with this key was faster, and committed.
-            Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
-                Err(problems::in_flight())
-            }
-            Err(error) => {
-                let error = tradewind::service::answer::chain(&error);
-                tracing::error!(%xid, error, "failed to abort; the deadline will");
-                Ok(GivenUp::Unknown)
             }
         }
     }
