@@ -16,6 +16,11 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 
+/// Servers of small messages live on small allocations: the system's allocator took a seventh of
+/// the CPU time of an order.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Everything went as it should.
 const OK: u8 = 0;
 /// The command failed while running.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::time::Instant;
 
@@ -120,6 +121,9 @@ fn open_with(shared: &Shared, path: &Path, mode: OpenFlags) -> Result<Connection
         set(&connection, "cache_size", -16_384)?;
         // Checkpoints have their own thread: none in the middle of a commit.
         set(&connection, "wal_autocheckpoint", 0)?;
+        // Plans stay as they were prepared. Otherwise a statement that could use a partial index
+        // is prepared again for every new value of a parameter.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     };
     settings().map_err(|source| refused(shared, classify(source, "")))

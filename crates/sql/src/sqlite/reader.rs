@@ -1,5 +1,7 @@
 //! Reads: each on a snapshot of its own.
 
+use rusqlite::Connection;
+
 use super::connection::Limited;
 use super::statement::classify;
 use crate::database::Shared;
@@ -28,9 +30,9 @@ fn snapshot(shared: &Shared, reader: &Limited, job: &mut dyn Job) -> Result<(), 
     let connection = &reader.connection;
     let failed = |source| classify(source, "");
     if !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK").map_err(failed)?;
+        execute(connection, "ROLLBACK").map_err(failed)?;
     }
-    connection.execute_batch("BEGIN").map_err(failed)?;
+    execute(connection, "BEGIN").map_err(failed)?;
     reader.limited(|connection| {
         let engine = Engine::Sqlite(connection);
         job.run(&mut Transaction::new(engine, shared.options.rows_max))
@@ -38,9 +40,14 @@ fn snapshot(shared: &Shared, reader: &Limited, job: &mut dyn Job) -> Result<(), 
     // An error may have ended the transaction; else this ends the snapshot. There is nothing to
     // lose, so a failure only matters to the next read, which tries again.
     if !connection.is_autocommit()
-        && let Err(error) = connection.execute_batch("ROLLBACK")
+        && let Err(error) = execute(connection, "ROLLBACK")
     {
         tracing::warn!(%error, transaction = job.name(), "cannot end a snapshot");
     }
     Ok(())
+}
+
+/// Prepared once.
+fn execute(connection: &Connection, sql: &'static str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }

@@ -138,10 +138,11 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
     ) -> Result<Placed, Failure> {
         let scope = Scope::new(&user.id, PLACE).map_err(|it| Failure::internal(&it))?;
         let attempt = Attempt { scope, key, fingerprint: Fingerprint::of_json(body) };
-        // A repeat gets its answer also when there are no prices to be had.
-        let mut plan = match self.known(&attempt).await? {
-            true => None,
-            false => Some(self.plan(user, body, begun).await?),
+        let mut plan = match Box::pin(self.plan(user, body, begun)).await {
+            Ok(plan) => Some(plan),
+            // A repeat gets its answer also when there are no prices to be had any more.
+            Err(_) if self.known(&attempt).await? => None,
+            Err(failure) => return Err(failure),
         };
         for _ in 0..ROUNDS {
             match self.begin(&attempt, plan.take()).await {
