@@ -54,13 +54,22 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let span = tracing::info_span!("task", name);
+        self.spawn_plain(name, |cancel| work(cancel).instrument(span));
+    }
+
+    /// The same without a span of its own in the log: for tasks that come with each request or
+    /// message, where a span costs more than it tells.
+    pub fn spawn_plain<F>(&self, name: &'static str, work: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let work = work(self.cancel.clone());
         let entry = Entry::enter(Arc::clone(&self.running), name);
-        let task = async move {
+        self.tracker.spawn(async move {
             let _entry = entry;
             work.await;
-        };
-        self.tracker.spawn(task.instrument(tracing::info_span!("task", name)));
+        });
     }
 
     /// How many tasks are running.

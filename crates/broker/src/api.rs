@@ -53,6 +53,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/messages/v1/parked/{id}/rollback", post(operate::resolve_roll_back))
         .route("/tcc/message/try", post(branch::reserve))
         .route("/tcc/message/confirm", post(branch::confirm))
+        .route("/tcc/message/confirms", post(branch::confirms))
         .route("/tcc/message/cancel", post(branch::cancel))
         .route("/openapi.json", get(openapi))
         .with_state(app)

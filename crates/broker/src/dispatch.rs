@@ -241,7 +241,7 @@ impl Loop {
         let Some(to) = self.lanes.begin(&lane, count).cloned() else { return };
         let (core, ended, tasks) = (Arc::clone(&self.core), self.ended.clone(), self.tasks.clone());
         let to = Arc::new(to);
-        self.tasks.spawn("claim deliveries", move |_| async move {
+        self.tasks.spawn_plain("claim deliveries", move |_| async move {
             let mut places: Vec<_> =
                 (0..count).map(|_| Place::new(ended.clone(), lane.clone())).collect();
             let now = core.clock.now();
@@ -253,7 +253,7 @@ impl Loop {
             for it in claimed {
                 let Some(mut place) = places.pop() else { break };
                 let (core, to) = (Arc::clone(&core), Arc::clone(&to));
-                tasks.spawn("deliver", |cancel| async move {
+                tasks.spawn_plain("deliver", |cancel| async move {
                     let showed = tokio::select! {
                         biased;
                         showed = core.push(&it, &to) => Some(showed),

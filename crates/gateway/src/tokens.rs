@@ -5,6 +5,7 @@
 //! [`REFRESH_GAP`]: made-up key ids must not become load on the issuer. When the issuer is down
 //! the known keys stay in use. Until there are any, tokens are answered 503, not 401.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -150,9 +151,23 @@ fn public_key(raw: RawKey) -> Option<PublicKey> {
     Some(PublicKey { id: raw.kid, algorithm, key: key.ok()? })
 }
 
+/// Tokens whose signature was found good, with the keys that found it so: a signature costs far
+/// more to verify than a request to pass on. Their times are judged anew at each use.
+#[derive(Default)]
+struct Seen {
+    keys: Option<Arc<KeySet>>,
+    good: HashMap<Box<str>, Claims>,
+}
+
+/// Most tokens that are remembered; then all are forgotten, and come back as they are used.
+const SEEN_MAX: usize = 4096;
+/// Longer ones are not remembered: some megabytes in all.
+const SEEN_BYTES_MAX: usize = 1024;
+
 /// Verifies tokens; shared by all workers.
 pub(crate) struct Tokens {
     keys: ArcSwapOption<KeySet>,
+    seen: Mutex<Seen>,
     wanted: Notify,
     last: Mutex<Option<Instant>>,
     /// Counts fetches, good or bad.
@@ -163,6 +178,7 @@ impl Tokens {
     pub(crate) fn new() -> Self {
         Self {
             keys: ArcSwapOption::empty(),
+            seen: Mutex::default(),
             wanted: Notify::new(),
             last: Mutex::new(None),
             fetched: watch::Sender::new(0),
@@ -232,6 +248,9 @@ impl Tokens {
 
     /// Waits for a fetch when the token names a key that is not known.
     pub(crate) async fn prepare(&self, token: &str) {
+        if self.remembered(token).is_some() {
+            return;
+        }
         let Ok(header) = jsonwebtoken::decode_header(token) else { return };
         let known = |set: &KeySet| set.find(header.kid.as_deref()).is_some();
         if self.keys.load().as_deref().is_some_and(known) {
@@ -266,9 +285,31 @@ impl Tokens {
 
     /// Verifies the signature of a token with the key it names.
     pub(crate) fn verify(&self, token: &str) -> Verdict {
+        if let Some(claims) = self.remembered(token) {
+            return Verdict::Signed(claims);
+        }
+        let Some(keys) = self.keys.load_full() else { return Verdict::NoKeys };
+        let verdict = verify(&keys, token);
+        if let Verdict::Signed(claims) = &verdict
+            && token.len() <= SEEN_BYTES_MAX
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let same = seen.keys.as_ref().is_some_and(|it| Arc::ptr_eq(it, &keys));
+            if !same || SEEN_MAX <= seen.good.len() {
+                seen.good.clear();
+                seen.keys = Some(keys);
+            }
+            seen.good.insert(token.into(), claims.clone());
+        }
+        verdict
+    }
+
+    /// The claims of a token that the keys of now were found to have signed.
+    fn remembered(&self, token: &str) -> Option<Claims> {
         let keys = self.keys.load();
-        let Some(keys) = keys.as_deref() else { return Verdict::NoKeys };
-        verify(keys, token)
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = matches!((&*keys, &seen.keys), (Some(a), Some(b)) if Arc::ptr_eq(a, b));
+        if same { seen.good.get(token).cloned() } else { None }
     }
 }
 
@@ -361,6 +402,45 @@ mod tests {
         ] {
             assert!(KeySource::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    /// A key and a token that it signed, made for this test.
+    fn signed(seed: u8, subject: &str) -> (String, String) {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        use jsonwebtoken::{EncodingKey, Header};
+
+        let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let x = URL_SAFE_NO_PAD.encode(aws_lc_rs::signature::KeyPair::public_key(&pair));
+        let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k","x":"{x}"}}]}}"#);
+        let pkcs8 = pair.to_pkcs8v1().unwrap();
+        let mut header = Header::new(jsonwebtoken::Algorithm::EdDSA);
+        header.kid = Some("k".to_owned());
+        let claims = serde_json::json!({"sub": subject, "exp": 1});
+        let key = EncodingKey::from_ed_der(pkcs8.as_ref());
+        (set, jsonwebtoken::encode(&header, &claims, &key).unwrap())
+    }
+
+    #[test]
+    fn a_token_is_remembered_only_as_long_as_the_keys_that_found_it_good() {
+        let tokens = Tokens::new();
+        let use_keys = |set: &str| {
+            tokens.keys.store(Some(Arc::new(KeySet::parse(set.as_bytes()).unwrap())));
+        };
+        let subject = |verdict| match verdict {
+            Verdict::Signed(claims) => claims.sub,
+            Verdict::Bad(_) | Verdict::NoKeys => None,
+        };
+        let ((first, token), (second, _)) = (signed(1, "usr_1"), signed(2, "usr_2"));
+        use_keys(&first);
+        assert!(tokens.remembered(&token).is_none());
+        assert_eq!(subject(tokens.verify(&token)).as_deref(), Some("usr_1"));
+        assert!(tokens.remembered(&token).is_some());
+        assert_eq!(subject(tokens.verify(&token)).as_deref(), Some("usr_1"));
+        let changed = token.replace('.', ".A");
+        assert!(matches!(tokens.verify(&changed), Verdict::Bad(_)));
+        use_keys(&second);
+        assert!(matches!(tokens.verify(&token), Verdict::Bad(_)));
     }
 
     #[test]

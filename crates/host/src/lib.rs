@@ -34,7 +34,7 @@ use tradewind_discovery::{
 use tradewind_service::axum::Router;
 use tradewind_service::edge::{BindError, Server};
 use tradewind_service::{Health, Shared, Stop};
-use tradewind_sql::{Database, DatabaseUrl, Migration, OpenError, Options};
+use tradewind_sql::{Database, DatabaseUrl, Migration, OpenError, Options, Stats};
 
 use end::End;
 
@@ -265,6 +265,10 @@ impl Host {
             .map_err(|source| HostError::Bind { service, source })?;
         let discovery = self.discovery.clone();
         let server = server.page("/discovery", move || serde_json::json!(discovery.overview()));
+        let databases = self.databases.clone();
+        let server = server.page("/databases", move || {
+            databases.iter().map(|it| counted(&it.stats())).collect::<Vec<_>>().into()
+        });
         let address = server.local_addr();
         let instance = self.instance(address)?;
         let (keys, clock) = (self.shared.keys.clone(), self.shared.clock.clone());
@@ -300,6 +304,19 @@ impl Host {
         Instance::plain(&self.service, &host, address.port())
             .map_err(|error| HostError::Address { what: error.to_string() })
     }
+}
+
+/// What a database has done since the start, times in microseconds.
+fn counted(it: &Stats) -> serde_json::Value {
+    let micros = |it: Duration| u64::try_from(it.as_micros()).unwrap_or(u64::MAX);
+    serde_json::json!({
+        "transactions": it.closures, "refused": it.refused, "reruns": it.reruns,
+        "commits": it.batches, "commit_size_max": it.batch_size_max,
+        "reads": it.reads, "busy": it.busy, "queue": it.queue, "read_queue": it.read_queue,
+        "run_us": micros(it.run_time), "commit_us": micros(it.commit_time),
+        "commit_us_max": micros(it.commit_time_max), "turn_us": micros(it.turn_time),
+        "checkpoints": it.checkpoints, "wal_pages": it.wal_pages,
+    })
 }
 
 impl Drop for Host {

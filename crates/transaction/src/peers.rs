@@ -1,5 +1,7 @@
 //! The services that are called: one channel each, made when first needed.
 
+mod together;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use tradewind_discovery::{Discovery, ServiceName, ServiceNameError};
 use crate::machine::asked::Asked;
 use crate::wire;
 use crate::wire::coordinator::View;
+use together::Lane;
 
 /// Calls services by name. Clones share the channels.
 #[derive(Clone)]
@@ -27,10 +30,15 @@ struct Inner {
     identity: Identity,
     policy: Policy,
     channels: Mutex<HashMap<ServiceName, Channel>>,
+    /// Of each action of each service.
+    lanes: Mutex<HashMap<(String, String), Arc<Lane>>>,
 }
 
 /// Most services that are followed; more than any estate's participants.
 const PEERS_MAX: usize = 256;
+
+/// Most actions of them all.
+const LANES_MAX: usize = 4096;
 
 /// Why a service cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +59,9 @@ pub enum PeerError {
     /// The call failed.
     #[error("the call failed")]
     Call(#[from] CallError),
+    /// The call that carried it with others failed.
+    #[error("the call with others failed")]
+    Together(#[source] Arc<PeerError>),
 }
 
 impl Peers {
@@ -65,6 +76,7 @@ impl Peers {
             identity,
             policy,
             channels: Mutex::new(HashMap::new()),
+            lanes: Mutex::new(HashMap::new()),
         }))
     }
 
@@ -98,6 +110,16 @@ impl Peers {
         );
         channels.insert(name, channel.clone());
         Ok(channel)
+    }
+
+    /// Where the Confirms of an action wait.
+    fn lane(&self, service: &str, action: &str) -> Result<Arc<Lane>, PeerError> {
+        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (service.to_owned(), action.to_owned());
+        if LANES_MAX <= lanes.len() && !lanes.contains_key(&key) {
+            return Err(PeerError::TooMany);
+        }
+        Ok(Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Lane::new()))))
     }
 
     /// Sends one of the three calls of a branch.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /tcc/{action}/try` [`Try`] | 200 [`Done`]; 409 [`REFUSED`], [`SUSPENDED`], [`EXPIRED`], [`ENDED`], [`MISMATCH`]: definite; 425 later |
 //! | `POST /tcc/{action}/confirm`, `/cancel` [`Second`] | 200 [`Done`], also for repeats; 409 [`CONFLICT`], [`NO_TRY`]: alarm; 425 later |
+//! | `POST /tcc/{action}/confirms` [`Confirms`] | 200 [`Confirmed`]: which of them were done; the others are asked alone. Who does not know it is asked alone |
 //! | `GET /tcc/outcome/{xid}` | 200 [`Outcome`] |
 //! | `GET /tcc/stuck` | 200 [`Stuck`] |
 //!
@@ -64,6 +65,25 @@ pub struct Second {
 pub struct Done {
     /// `tried`, `confirmed` or `cancelled`.
     pub state: String,
+}
+
+/// Several Confirms of one action, which stand and fall each for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirms {
+    /// At most [`Confirms::MAX`].
+    pub branches: Vec<Second>,
+}
+
+impl Confirms {
+    /// Most branches of one request.
+    pub const MAX: usize = 64;
+}
+
+/// Which of [`Confirms`] were carried out, now or before, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmed {
+    /// `false`: ask alone, the answer says why.
+    pub done: Vec<bool>,
 }
 
 /// What was decided.

@@ -84,10 +84,11 @@ impl Intake {
         let now = self.clock.now();
         // The shipment goes on in the order's own trace.
         let trace = Context::current().trace;
-        let arrival = Arrival { now, ship_after: now + self.ship_after, trace };
+        let ship_after = now + self.ship_after;
+        let arrival = Arrival { now, ship_after, trace };
         let act = move |tx: &mut Transaction<'_>, event: &Event| receive(tx, event, &arrival);
         let taken = self.consumer.take(headers, body, act).await?;
-        self.shipper.look();
+        self.shipper.look(ship_after);
         Ok(taken)
     }
 }

@@ -1,6 +1,7 @@
 //! Shipping what is due.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub(crate) struct Shipper {
     outbox: Outbox,
     clock: Arc<dyn Clock>,
     due: Arc<Notify>,
+    /// When it looks the next time, in milliseconds; while it looks, the end of time.
+    planned: Arc<AtomicI64>,
 }
 
 /// What one turn came to.
@@ -59,12 +62,15 @@ struct Due {
 
 impl Shipper {
     pub(crate) fn new(database: Database, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
-        Self { database, outbox, clock, due: Arc::new(Notify::new()) }
+        let (due, planned) = (Arc::new(Notify::new()), Arc::new(AtomicI64::new(i64::MAX)));
+        Self { database, outbox, clock, due, planned }
     }
 
-    /// Tells the shipper that an order came.
-    pub(crate) fn look(&self) {
-        self.due.notify_one();
+    /// Tells the shipper that an order came which is due then.
+    pub(crate) fn look(&self, due: Timestamp) {
+        if due.millis() < self.planned.load(Ordering::SeqCst) {
+            self.due.notify_one();
+        }
     }
 
     /// Ships in the background until the tasks end.
@@ -73,6 +79,8 @@ impl Shipper {
         tasks.spawn("shipping", move |cancel| async move {
             let mut rng = Rng::from_entropy();
             while !cancel.is_cancelled() {
+                // What comes while it looks may be missed by the look.
+                shipper.planned.store(i64::MAX, Ordering::SeqCst);
                 let pause = match shipper.turn().await {
                     Ok(turn) => shipper.pause(turn),
                     Err(error) => {
@@ -80,6 +88,8 @@ impl Shipper {
                         rng.jitter(LOOK_EVERY, 0.5)
                     }
                 };
+                let next = shipper.clock.now() + pause;
+                shipper.planned.store(next.millis(), Ordering::SeqCst);
                 tokio::select! {
                     () = cancel.cancelled() => return,
                     () = shipper.due.notified() => {}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tradewind_base::id::Xid;
@@ -30,6 +31,19 @@ pub(super) struct Settle {
     xid: Xid,
     branch: u16,
     initiator: String,
+}
+
+/// Most Confirms of one request.
+const TOGETHER_MAX: usize = 64;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Together {
+    branches: Vec<Settle>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct DoneTogether {
+    done: Vec<bool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +100,24 @@ pub(super) async fn confirm(
     }
     fault::point(format_args!("tcc.message.confirm.done"));
     Ok(Json(Done { state: "confirmed", message }))
+}
+
+/// Several Confirms at once; which of them were done. The others are asked alone.
+pub(super) async fn confirms(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Json(body): Json<Together>,
+) -> Answer<DoneTogether> {
+    if TOGETHER_MAX < body.branches.len() {
+        let detail = format!("at most {TOGETHER_MAX} branches may come together");
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(Problem::new(status, "message.invalid", detail).into());
+    }
+    let asked = body.branches.into_iter().map(|it| {
+        confirm(State(app.clone()), Caller(caller.clone()), Json(it))
+    });
+    let done = join_all(asked).await.iter().map(Result::is_ok).collect();
+    Ok(Json(DoneTogether { done }))
 }
 
 pub(super) async fn cancel(

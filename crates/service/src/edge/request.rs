@@ -225,6 +225,8 @@ impl Edge {
         let request = Request::from_parts(parts, Body::new(body));
         let work =
             handle(self.router.clone(), request, context.clone(), Arc::clone(&measured), permit);
+        // On the heap once: it is large, and moved several times until it runs.
+        let work = Box::pin(work);
         let answered = if safe {
             tokio::time::timeout_at(deadline.instant(), work).await.ok()
         } else {
@@ -249,7 +251,7 @@ impl Edge {
         let end = deadline.instant() + self.config.overrun;
         let cut = self.cut.clone();
         let span = tracing::Span::current();
-        self.tasks.spawn("request", |_| {
+        self.tasks.spawn_plain("request", |_| {
             async move {
                 let work = tokio::time::timeout_at(end, work);
                 match cut.run_until_cancelled(work).await {

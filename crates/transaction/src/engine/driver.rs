@@ -150,7 +150,7 @@ impl Inner {
                     continue;
                 }
                 let inner = Arc::clone(this);
-                tasks.spawn("tcc transaction", |cancel| async move {
+                tasks.spawn_plain("tcc transaction", |cancel| async move {
                     let _permit = permit;
                     let kept = tokio::select! {
                         () = cancel.cancelled() => false,
@@ -304,13 +304,16 @@ impl Inner {
         let xid = record.global.xid;
         let initiator = self.peers.own_name().to_owned();
         let body = wire::Second { xid, branch: index, initiator };
-        let step = match order {
-            Order::Confirm => Step::Confirm,
-            Order::Cancel => Step::Cancel,
-        };
         let limit = self.settings.answer;
         let (service, action) = (declared.service.as_str(), declared.action.as_str());
-        let call = self.peers.branch(service, action, step, (xid, &body), limit);
+        let call = async {
+            match order {
+                Order::Confirm => self.peers.confirm((service, action), body, limit).await,
+                Order::Cancel => {
+                    self.peers.branch(service, action, Step::Cancel, (xid, &body), limit).await
+                }
+            }
+        };
         let answer = match tokio::time::timeout(limit, call).await {
             Ok(Ok(())) => Answer::Done,
             Ok(Err(error)) => judge(&error, self.settings.not_yet),

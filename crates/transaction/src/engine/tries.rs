@@ -153,7 +153,7 @@ pub(super) fn told(error: &PeerError, service: &str) -> Problem {
         PeerError::Call(error) if error.status() == Some(StatusCode::TOO_EARLY) => late(service),
         PeerError::Call(error @ CallError::DeadlineExceeded { .. }) => Problem::from(error),
         PeerError::Call(error) => Problem::from(error),
-        PeerError::Name { .. } | PeerError::TooMany => Problem::internal(),
+        PeerError::Name { .. } | PeerError::TooMany | PeerError::Together(_) => Problem::internal(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::Value;
 use tradewind_base::{Problem, Timestamp, fault};
@@ -134,6 +135,23 @@ pub(super) fn mount(all: &Participants) -> Router {
                 fault::point(format_args!("tcc.{name}.confirm.done"));
                 Ok(done("confirmed"))
             };
+        let (all_4, action_4) = (all.clone(), Arc::clone(&action));
+        let on_confirms =
+            async move |caller: Caller, Json(body): Json<wire::Confirms>| -> Answer<wire::Confirmed> {
+                if wire::Confirms::MAX < body.branches.len() {
+                    return Err(too_many().into());
+                }
+                let mut asked = Vec::with_capacity(body.branches.len());
+                for it in body.branches {
+                    authorize(&caller, &it.initiator)?;
+                    fault::point(format_args!("tcc.{name}.confirm.received"));
+                    asked.push(action_4.clone().confirm(all_4.clone(), settled(&all_4, name, it)));
+                }
+                // Each in a local transaction of its own; the database commits them together.
+                let done = join_all(asked).await.iter().map(Result::is_ok).collect();
+                fault::point(format_args!("tcc.{name}.confirm.done"));
+                Ok(Json(wire::Confirmed { done }))
+            };
         let all_3 = all.clone();
         let on_cancel =
             async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
@@ -147,9 +165,15 @@ pub(super) fn mount(all: &Participants) -> Router {
         router = router
             .route(&format!("/tcc/{name}/try"), post(on_try))
             .route(&format!("/tcc/{name}/confirm"), post(on_confirm))
+            .route(&format!("/tcc/{name}/confirms"), post(on_confirms))
             .route(&format!("/tcc/{name}/cancel"), post(on_cancel));
     }
     router
+}
+
+fn too_many() -> Problem {
+    let detail = format!("at most {} branches may come together", wire::Confirms::MAX);
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "tcc.too-many", detail)
 }
 
 fn settled(all: &Participants, action: &'static str, body: wire::Second) -> Settled {
