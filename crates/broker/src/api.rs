@@ -35,6 +35,7 @@ pub(crate) struct App {
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/messages/v1/publish", post(messages::publish))
+        .route("/messages/v1/publish-all", post(messages::publish_all))
         .route("/messages/v1/half", post(messages::prepare))
         .route("/messages/v1/half/{id}/commit", post(messages::commit))
         .route("/messages/v1/half/{id}/rollback", post(messages::roll_back))
@@ -53,7 +54,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/messages/v1/parked/{id}/rollback", post(operate::resolve_roll_back))
         .route("/tcc/message/try", post(branch::reserve))
         .route("/tcc/message/confirm", post(branch::confirm))
-        .route("/tcc/message/confirms", post(branch::confirms))
+        .route("/tcc/message/trys", post(branch::reserve_all))
+        .route("/tcc/message/confirms", post(branch::confirm_all))
         .route("/tcc/message/cancel", post(branch::cancel))
         .route("/openapi.json", get(openapi))
         .with_state(app)

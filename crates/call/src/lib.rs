@@ -83,6 +83,7 @@ pub mod machine;
 mod channel;
 mod encode;
 mod error;
+mod gather;
 mod identity;
 mod policy;
 mod request;
@@ -90,6 +91,7 @@ mod stats;
 
 pub use channel::{Channel, WarmError};
 pub use error::CallError;
+pub use gather::{Asked, Gather};
 pub use identity::Identity;
 pub use policy::Policy;
 pub use request::Request;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tradewind_base::{Rng, Tasks};
 use tradewind_call::CallError;
 
-use crate::wire::{Half, MessageId, Publish, Receipt, Subscribe};
+use crate::wire::{Half, MessageId, Publish, PublishAll, Published, Receipt, Subscribe};
 
 /// The broker, as a producer and a subscriber see it.
 #[tradewind_call::client(service = "broker", crate = "tradewind_call")]
@@ -14,6 +14,10 @@ pub trait Broker {
     /// Stores a message and sends it out. A repeat with the same id changes nothing.
     #[post("/messages/v1/publish", idempotent)]
     async fn publish(&self, #[json] message: &Publish) -> Result<Receipt, CallError>;
+
+    /// Stores several messages and sends them out.
+    #[post("/messages/v1/publish-all", idempotent)]
+    async fn publish_all(&self, #[json] messages: &PublishAll) -> Result<Published, CallError>;
 
     /// Stores a half message. A repeat with the same id changes nothing.
     #[post("/messages/v1/half", idempotent)]

@@ -13,7 +13,7 @@ use tradewind_sql::{Database, Error, Row, Transaction, TransactionError, params}
 
 use crate::client::{Broker as _, BrokerClient};
 use crate::draft::Draft;
-use crate::wire::{MessageId, Publish};
+use crate::wire::{MessageId, Publish, PublishAll, Published};
 
 /// How many messages one turn of the relay takes at most.
 const BATCH: u32 = 64;
@@ -175,7 +175,8 @@ impl Inner {
         let items =
             self.database.transaction("outbox take", move |tx| take(tx, &seen, now)).await?;
         let count = items.len();
-        let jobs = items.into_iter().map(|it| {
+        let left = self.publish_all(items).await?;
+        let jobs = left.into_iter().map(|it| {
             let share = rng.unit();
             self.publish(it, share)
         });
@@ -185,6 +186,36 @@ impl Inner {
             done?;
         }
         Ok(count)
+    }
+
+    /// Publishes several in one exchange; hands back those that must go alone.
+    async fn publish_all(&self, items: Vec<Item>) -> Result<Vec<Item>, TransactionError<Error>> {
+        if items.len() < 2 {
+            return Ok(items);
+        }
+        for it in &items {
+            fault::point(format_args!("message.{}.taken", it.message.topic));
+        }
+        let messages = items.iter().map(|it| it.message.clone()).collect();
+        let trace = |it: &Item| it.trace.map(|it| it.to_string()).unwrap_or_default();
+        let all = PublishAll { messages, traces: items.iter().map(trace).collect() };
+        // What failed as a whole, also because the broker does not know it, goes one by one.
+        let Ok(Published { done }) = self.broker.publish_all(&all).await else { return Ok(items) };
+        let mut done = done.into_iter();
+        let (stored, left): (Vec<_>, Vec<_>) =
+            items.into_iter().partition(|_| done.next().unwrap_or(false));
+        for it in &stored {
+            fault::point(format_args!("message.{}.relayed", it.message.topic));
+        }
+        let rows: Vec<_> = stored.iter().map(|it| bytes(it.message.id)).collect();
+        let work = move |tx: &mut Transaction<'_>| {
+            for row in &rows {
+                tx.execute("DELETE FROM message_outbox WHERE id = ?", params![row.clone()])?;
+            }
+            Ok(())
+        };
+        self.database.transaction("outbox done", work).await?;
+        Ok(left)
     }
 
     async fn publish(&self, item: Item, share: f64) -> Result<(), TransactionError<Error>> {

@@ -57,6 +57,30 @@ pub struct Publish {
     pub data: Box<RawValue>,
 }
 
+/// Several messages to publish at once, which stand and fall each for itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublishAll {
+    /// At most [`PublishAll::MAX`].
+    pub messages: Vec<Publish>,
+    /// The trace that each goes on in, as the header `traceparent` has it; empty where there is
+    /// none.
+    #[serde(default)]
+    pub traces: Vec<String>,
+}
+
+impl PublishAll {
+    /// Most messages of one request.
+    pub const MAX: usize = 64;
+}
+
+/// Which of [`PublishAll`] are stored, now or before, in their order. Each of the others is
+/// published alone, where the answer says what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// Whether it is.
+    pub done: Vec<bool>,
+}
+
 /// Whom the broker asks how a half message ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -220,8 +220,8 @@ impl Participants {
         &self.database
     }
 
-    /// The endpoints `/tcc/{action}/try`, `/confirm`, `/confirms` and `/cancel` of each action. They
-    /// answer only services of the estate, and Confirm and Cancel only the service that initiated.
+    /// The endpoints `/tcc/{action}/try`, `/confirm` and `/cancel` of each action, and `/trys`
+    /// and `/confirms` for several at once. They answer only the service that initiated.
     pub fn mount(&self) -> Router {
         routes::mount(self)
     }

@@ -61,7 +61,7 @@ pub enum PeerError {
     Call(#[from] CallError),
     /// The call that carried it with others failed.
     #[error("the call with others failed")]
-    Together(#[source] Arc<PeerError>),
+    Together(#[source] Arc<Self>),
 }
 
 impl Peers {

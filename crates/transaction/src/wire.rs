@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /tcc/{action}/try` [`Try`] | 200 [`Done`]; 409 [`REFUSED`], [`SUSPENDED`], [`EXPIRED`], [`ENDED`], [`MISMATCH`]: definite; 425 later |
 //! | `POST /tcc/{action}/confirm`, `/cancel` [`Second`] | 200 [`Done`], also for repeats; 409 [`CONFLICT`], [`NO_TRY`]: alarm; 425 later |
-//! | `POST /tcc/{action}/confirms` [`Confirms`] | 200 [`Confirmed`]: which of them were done; the others are asked alone. Who does not know it is asked alone |
+//! | `POST /tcc/{action}/trys` [`Trys`], `/confirms` [`Confirms`] | 200 [`DoneTogether`]: which of them were done; each of the others is asked alone, and a service that does not know these is always asked so |
 //! | `GET /tcc/outcome/{xid}` | 200 [`Outcome`] |
 //! | `GET /tcc/stuck` | 200 [`Stuck`] |
 //!
@@ -67,6 +67,22 @@ pub struct Done {
     pub state: String,
 }
 
+/// Several Trys of one action, which stand and fall each for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trys {
+    /// At most [`Trys::MAX`].
+    pub branches: Vec<Try>,
+    /// The trace that each goes on in, as the header `traceparent` has it; empty where there is
+    /// none.
+    #[serde(default)]
+    pub traces: Vec<String>,
+}
+
+impl Trys {
+    /// Most branches of one request: somebody waits for each of them.
+    pub const MAX: usize = 16;
+}
+
 /// Several Confirms of one action, which stand and fall each for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirms {
@@ -79,9 +95,9 @@ impl Confirms {
     pub const MAX: usize = 64;
 }
 
-/// Which of [`Confirms`] were carried out, now or before, in their order.
+/// Which of [`Trys`] or [`Confirms`] were carried out, now or before, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confirmed {
+pub struct DoneTogether {
     /// `false`: ask alone, the answer says why.
     pub done: Vec<bool>,
 }

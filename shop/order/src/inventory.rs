@@ -1,8 +1,11 @@
 //! What the order service asks of inventory, in its own words: the declared client and the part of
 //! the answers that it reads. Fields that inventory adds later are ignored.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use tradewind::call::CallError;
+use tradewind::call::{Asked, CallError, Gather};
 
 /// The question which products can be bought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +55,71 @@ pub trait Inventory {
     /// What there is of each product. A question changes nothing, so it may be repeated.
     #[post("/availability", idempotent)]
     async fn availability(&self, #[json] ask: &Ask) -> Result<Availability, CallError>;
+}
+
+/// Most products of one question: what inventory takes.
+const ASK_ITEMS_MAX: usize = 100;
+/// Most questions that go together.
+const ASKS_MAX: usize = 32;
+/// Most products of a question that goes with others.
+const SMALL: usize = ASK_ITEMS_MAX / ASKS_MAX;
+/// Exchanges under way.
+const PLACES: usize = 4;
+
+/// Inventory, asked for several orders at once when many come at a time: what there is of a
+/// product is the same for all who ask at one moment.
+#[derive(Clone, Debug)]
+pub struct Gathered<I> {
+    inventory: I,
+    gather: Arc<Gather<Ask, Availability>>,
+}
+
+impl<I> Gathered<I> {
+    /// Asks `inventory`.
+    #[must_use]
+    pub fn new(inventory: I) -> Self {
+        Self { inventory, gather: Arc::new(Gather::new(PLACES, ASKS_MAX)) }
+    }
+}
+
+impl<I: Inventory + Sync> Inventory for Gathered<I> {
+    async fn availability(&self, ask: &Ask) -> Result<Availability, CallError> {
+        if SMALL < ask.items.len() {
+            return self.inventory.availability(ask).await;
+        }
+        let together = |asks: Vec<Ask>| async move {
+            let all = merged(&asks);
+            match Box::pin(self.inventory.availability(&all)).await {
+                Ok(answer) => asks.iter().map(|it| Some(part(it, &answer))).collect(),
+                // Each learns by itself what is wrong.
+                Err(_) => Vec::new(),
+            }
+        };
+        match self.gather.ask(ask.clone(), together).await {
+            Asked::Answered(answer) => Ok(answer),
+            Asked::Alone(_place) => self.inventory.availability(ask).await,
+        }
+    }
+}
+
+/// One question for several; of a product that comes twice the larger quantity.
+fn merged(asks: &[Ask]) -> Ask {
+    let mut items = BTreeMap::<i64, u32>::new();
+    for it in asks.iter().flat_map(|it| &it.items) {
+        let quantity = items.entry(it.product_id).or_default();
+        *quantity = it.quantity.max(*quantity);
+    }
+    let item = |(product_id, quantity)| AskItem { product_id, quantity };
+    Ask { items: items.into_iter().map(item).collect() }
+}
+
+/// What one of the questions would have been answered.
+fn part(ask: &Ask, answer: &Availability) -> Availability {
+    let asked = |id: i64| ask.items.iter().any(|it| it.product_id == id);
+    Availability {
+        items: answer.items.iter().filter(|it| asked(it.product_id)).cloned().collect(),
+        unknown: answer.unknown.iter().copied().filter(|it| asked(*it)).collect(),
+    }
 }
 
 #[cfg(test)]

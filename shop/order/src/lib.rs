@@ -50,7 +50,7 @@ use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 use tradewind::transaction::{PeerError, Peers, engine};
 
 use crate::api::App;
-use crate::inventory::InventoryClient;
+use crate::inventory::{Gathered, InventoryClient};
 use crate::login::Login;
 use crate::login::password::{HashError, Hasher};
 use crate::orders::{Decider, Orders};
@@ -100,9 +100,8 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
     host.audit(&database, orders::audit::CHECKS);
     let store = Store::new(database.clone());
     let login = login(&config, &host, store).await?;
-    let inventory = InventoryClient::new(
-        host.channel(InventoryClient::SERVICE, config.inventory.clone()).await?,
-    );
+    let channel = host.channel(InventoryClient::SERVICE, config.inventory.clone()).await?;
+    let inventory = Gathered::new(InventoryClient::new(channel));
     let issuer = Arc::clone(login.issuer());
     if config.transactions == Decider::Coordinator {
         // For health and warm connections; the engine finds it by itself.
@@ -117,7 +116,7 @@ fn orders(
     config: &Config,
     host: &Host,
     database: &Database,
-    inventory: InventoryClient,
+    inventory: Gathered<InventoryClient>,
 ) -> Result<Router, RunError> {
     let (tasks, clock) = (host.tasks(), &host.shared().clock);
     let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tradewind_base::id::Xid;
-use tradewind_base::{Context, Problem, Timestamp, fault};
+use tradewind_base::{Context, Problem, Timestamp, TraceContext, fault};
 use tradewind_message::wire::{self, BranchMessage, MessageId};
 use tradewind_service::axum::extract::State;
 use tradewind_service::{Answer, Caller, Failure, Json};
@@ -33,12 +33,26 @@ pub(super) struct Settle {
     initiator: String,
 }
 
-/// Most Confirms of one request.
+/// Most branches of one request.
 const TOGETHER_MAX: usize = 64;
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Together {
-    branches: Vec<Settle>,
+pub(super) struct Together<T> {
+    branches: Vec<T>,
+    /// The trace that each goes on in.
+    #[serde(default)]
+    traces: Vec<String>,
+}
+
+impl<T> Together<T> {
+    fn branches(self) -> Result<std::vec::IntoIter<T>, Failure> {
+        if TOGETHER_MAX < self.branches.len() {
+            let detail = format!("at most {TOGETHER_MAX} branches may come together");
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            return Err(Problem::new(status, "message.invalid", detail).into());
+        }
+        Ok(self.branches.into_iter())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,20 +116,30 @@ pub(super) async fn confirm(
     Ok(Json(Done { state: "confirmed", message }))
 }
 
-/// Several Confirms at once; which of them were done. The others are asked alone.
-pub(super) async fn confirms(
+/// Several Trys at once; which of them were done. The others are asked alone.
+pub(super) async fn reserve_all(
     State(app): State<App>,
     Caller(caller): Caller,
-    Json(body): Json<Together>,
+    Json(body): Json<Together<Try>>,
 ) -> Answer<DoneTogether> {
-    if TOGETHER_MAX < body.branches.len() {
-        let detail = format!("at most {TOGETHER_MAX} branches may come together");
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        return Err(Problem::new(status, "message.invalid", detail).into());
-    }
-    let asked = body.branches.into_iter().map(|it| {
-        confirm(State(app.clone()), Caller(caller.clone()), Json(it))
+    let mut traces = body.traces.clone().into_iter();
+    let asked = body.branches()?.map(|it| {
+        let trace = traces.next().as_deref().and_then(TraceContext::parse);
+        let context = Context { trace, ..Context::current() };
+        context.scope(reserve(State(app.clone()), Caller(caller.clone()), Json(it)))
     });
+    let done = join_all(asked).await.iter().map(Result::is_ok).collect();
+    Ok(Json(DoneTogether { done }))
+}
+
+/// Several Confirms at once; which of them were done. The others are asked alone.
+pub(super) async fn confirm_all(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Json(body): Json<Together<Settle>>,
+) -> Answer<DoneTogether> {
+    let asked = body.branches()?;
+    let asked = asked.map(|it| confirm(State(app.clone()), Caller(caller.clone()), Json(it)));
     let done = join_all(asked).await.iter().map(Result::is_ok).collect();
     Ok(Json(DoneTogether { done }))
 }

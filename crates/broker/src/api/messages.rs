@@ -1,10 +1,11 @@
 //! Publishing, half messages, looking up.
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tradewind_base::id::Xid;
-use tradewind_base::{Context, Problem};
-use tradewind_message::wire::{self, Half, MessageId, Publish, Receipt};
+use tradewind_base::{Context, Problem, TraceContext};
+use tradewind_message::wire::{self, Half, MessageId, Publish, PublishAll, Published, Receipt};
 use tradewind_service::axum::extract::State;
 use tradewind_service::{Answer, Caller, Failure, Json, Path, Query};
 
@@ -36,6 +37,25 @@ pub(super) async fn publish(
     let done = app.store.publish(message, app.clock.now()).await.map_err(message_failure)?;
     app.dispatcher.hand_over(&done);
     Ok(Json(done.receipt))
+}
+
+/// Several at once; which of them are stored. The others are published alone.
+pub(super) async fn publish_all(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Json(all): Json<PublishAll>,
+) -> Answer<Published> {
+    if PublishAll::MAX < all.messages.len() {
+        return Err(invalid().field("messages", "are too many").into());
+    }
+    let mut traces = all.traces.into_iter();
+    let asked = all.messages.into_iter().map(|it| {
+        let trace = traces.next().as_deref().and_then(TraceContext::parse);
+        let context = Context { trace, ..Context::current() };
+        context.scope(publish(State(app.clone()), Caller(caller.clone()), Json(it)))
+    });
+    let done = join_all(asked).await.iter().map(Result::is_ok).collect();
+    Ok(Json(Published { done }))
 }
 
 pub(super) async fn prepare(

@@ -114,7 +114,7 @@ impl Engine {
             problem = told(&error, service);
             let heard = match &error {
                 PeerError::Call(error) => error.problem().map(|it| it.code.as_str()),
-                PeerError::Name { .. } | PeerError::TooMany => None,
+                PeerError::Name { .. } | PeerError::TooMany | PeerError::Together(_) => None,
             };
             let means = meaning(asked, heard.map_or(Heard::Noise, Heard::Problem));
             if means != Meaning::Again {
@@ -132,6 +132,7 @@ impl Engine {
 const fn left_here(error: &PeerError) -> bool {
     match error {
         PeerError::Name { .. } | PeerError::TooMany => false,
+        PeerError::Together(_) => true,
         PeerError::Call(error) => match error {
             CallError::NoInstance { .. } | CallError::Invalid { .. } => false,
             CallError::Transport { sent, .. }

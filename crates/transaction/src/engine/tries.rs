@@ -12,7 +12,7 @@ use tradewind_call::CallError;
 use super::declaration::{Declaration, Declared};
 use super::{Engine, lock};
 use crate::machine::backoff::Backoff;
-use crate::peers::{PeerError, Step};
+use crate::peers::PeerError;
 use crate::wire;
 
 /// What came of trying.
@@ -109,8 +109,7 @@ impl Engine {
                     problem,
                 };
             }
-            let message = (declaration.xid, &body);
-            let call = inner.peers.branch(service, action, Step::Try, message, left);
+            let call = inner.peers.reserve((service, action), &body, left);
             // The limit again: a call that is stuck in itself must not hold the caller.
             let error = match tokio::time::timeout(left, call).await {
                 Ok(Ok(())) => return Tried::Reserved,
@@ -153,7 +152,8 @@ pub(super) fn told(error: &PeerError, service: &str) -> Problem {
         PeerError::Call(error) if error.status() == Some(StatusCode::TOO_EARLY) => late(service),
         PeerError::Call(error @ CallError::DeadlineExceeded { .. }) => Problem::from(error),
         PeerError::Call(error) => Problem::from(error),
-        PeerError::Name { .. } | PeerError::TooMany | PeerError::Together(_) => Problem::internal(),
+        PeerError::Together(error) => told(error, service),
+        PeerError::Name { .. } | PeerError::TooMany => Problem::internal(),
     }
 }
 

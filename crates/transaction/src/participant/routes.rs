@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use http::StatusCode;
 use serde_json::Value;
-use tradewind_base::{Problem, Timestamp, fault};
+use tradewind_base::{Context, Problem, Timestamp, TraceContext, fault};
 use tradewind_service::axum::{Router, routing::post};
 use tradewind_service::{Answer, Caller, Failure, Json, answer::chain};
 use tradewind_sql::TransactionError;
@@ -136,22 +136,34 @@ pub(super) fn mount(all: &Participants) -> Router {
                 Ok(done("confirmed"))
             };
         let (all_4, action_4) = (all.clone(), Arc::clone(&action));
-        let on_confirms =
-            async move |caller: Caller, Json(body): Json<wire::Confirms>| -> Answer<wire::Confirmed> {
-                if wire::Confirms::MAX < body.branches.len() {
-                    return Err(too_many().into());
-                }
-                let mut asked = Vec::with_capacity(body.branches.len());
-                for it in body.branches {
-                    authorize(&caller, &it.initiator)?;
-                    fault::point(format_args!("tcc.{name}.confirm.received"));
-                    asked.push(action_4.clone().confirm(all_4.clone(), settled(&all_4, name, it)));
-                }
-                // Each in a local transaction of its own; the database commits them together.
-                let done = join_all(asked).await.iter().map(Result::is_ok).collect();
-                fault::point(format_args!("tcc.{name}.confirm.done"));
-                Ok(Json(wire::Confirmed { done }))
-            };
+        let on_trys = async move |caller: Caller,
+                                  Json(body): Json<wire::Trys>|
+                    -> Answer<wire::DoneTogether> {
+            let allowed = body.branches.iter().map(|it| it.initiator.as_str());
+            authorize_all(&caller, allowed, wire::Trys::MAX)?;
+            fault::point(format_args!("tcc.{name}.try.received"));
+            let mut traces = body.traces.into_iter();
+            let asked = body.branches.into_iter().map(|it| {
+                let trace = traces.next().as_deref().and_then(TraceContext::parse);
+                let context = Context { trace, ..Context::current() };
+                context.scope(action_4.clone().reserve(all_4.clone(), it))
+            });
+            let done = join_all(asked).await;
+            fault::point(format_args!("tcc.{name}.try.done"));
+            Ok(done_together(&done))
+        };
+        let (all_5, action_5) = (all.clone(), Arc::clone(&action));
+        let on_confirms = async move |caller: Caller,
+                                      Json(body): Json<wire::Confirms>|
+                    -> Answer<wire::DoneTogether> {
+            let allowed = body.branches.iter().map(|it| it.initiator.as_str());
+            authorize_all(&caller, allowed, wire::Confirms::MAX)?;
+            fault::point(format_args!("tcc.{name}.confirm.received"));
+            let asked = body.branches.into_iter().map(|it| settled(&all_5, name, it));
+            let done = join_all(asked.map(|it| action_5.clone().confirm(all_5.clone(), it))).await;
+            fault::point(format_args!("tcc.{name}.confirm.done"));
+            Ok(done_together(&done))
+        };
         let all_3 = all.clone();
         let on_cancel =
             async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
@@ -164,6 +176,7 @@ pub(super) fn mount(all: &Participants) -> Router {
             };
         router = router
             .route(&format!("/tcc/{name}/try"), post(on_try))
+            .route(&format!("/tcc/{name}/trys"), post(on_trys))
             .route(&format!("/tcc/{name}/confirm"), post(on_confirm))
             .route(&format!("/tcc/{name}/confirms"), post(on_confirms))
             .route(&format!("/tcc/{name}/cancel"), post(on_cancel));
@@ -171,9 +184,21 @@ pub(super) fn mount(all: &Participants) -> Router {
     router
 }
 
-fn too_many() -> Problem {
-    let detail = format!("at most {} branches may come together", wire::Confirms::MAX);
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "tcc.too-many", detail)
+/// Each had a local transaction of its own, which the database commits together.
+fn done_together(done: &[Result<(), Failure>]) -> Json<wire::DoneTogether> {
+    Json(wire::DoneTogether { done: done.iter().map(Result::is_ok).collect() })
+}
+
+fn authorize_all<'a>(
+    caller: &Caller,
+    initiators: impl ExactSizeIterator<Item = &'a str>,
+    most: usize,
+) -> Result<(), Failure> {
+    if most < initiators.len() {
+        let detail = format!("at most {most} branches may come together");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "tcc.too-many", detail).into());
+    }
+    initiators.into_iter().try_for_each(|it| authorize(caller, it))
 }
 
 fn settled(all: &Participants, action: &'static str, body: wire::Second) -> Settled {

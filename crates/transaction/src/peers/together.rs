@@ -1,194 +1,139 @@
-//! Confirms of one action that wait for each other's exchange travel together.
+//! Trys and Confirms of one action that wait for each other's exchange travel together.
 //!
-//! At most [`PLACES`] exchanges are under way for an action. What comes meanwhile waits, and
-//! whoever gets the next place takes along all that waits: nobody waits for company, but under load
-//! one exchange carries many Confirms. A place is never waited for longer than [`WAIT_MAX`]. One
-//! Confirm alone goes the ordinary way, and so does each that had no success in a batch: its own
-//! answer says why.
+//! Each stands and falls for itself: one that had no success in a batch goes the ordinary way
+//! afterwards, where its own answer says why; the fence makes repeats harmless. A service that does
+//! not know batches is asked one by one.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use serde::Serialize;
 use tradewind_base::Context;
-use tradewind_call::{CallError, Request};
+use tradewind_call::{Asked, CallError, Gather, Request};
 
 use super::{PeerError, Peers, Step};
-use crate::wire::{Confirmed, Confirms, Second};
+use crate::wire::{Confirms, DoneTogether, Second, Try, Trys};
 
-/// Exchanges under way for one action.
-const PLACES: usize = 2;
-/// How long a place is waited for.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Exchanges under way for the Trys of one action: somebody waits for them, so they are many.
+const TRY_PLACES: usize = 4;
+/// The same for its Confirms, for which nobody waits.
+const CONFIRM_PLACES: usize = 2;
 
-/// The Confirms of one action.
+/// The Trys and Confirms of one action.
 pub(super) struct Lane {
-    places: Semaphore,
-    waiting: Mutex<VecDeque<Waiting>>,
+    trys: Gather<(Try, String), Result<(), Arc<PeerError>>>,
+    confirms: Gather<Second, Result<(), Arc<PeerError>>>,
     /// The service does not take several at once.
     alone: AtomicBool,
 }
 
-struct Waiting {
-    body: Second,
-    told: oneshot::Sender<Told>,
-}
-
-/// What becomes of one that was taken along.
-enum Told {
-    Done,
-    /// Go alone: there was no success, and the batch does not say why.
-    Alone,
-    /// The exchange failed.
-    Failed(Arc<PeerError>),
-}
-
-/// How one goes.
-enum Ride<'lane> {
-    /// With others; this came of it.
-    Along(Told),
-    /// Alone, with a place of its own.
-    Alone(SemaphorePermit<'lane>),
-}
-
 impl Lane {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            places: Semaphore::new(PLACES),
-            waiting: Mutex::default(),
+            trys: Gather::new(TRY_PLACES, Trys::MAX),
+            confirms: Gather::new(CONFIRM_PLACES, Confirms::MAX),
             alone: AtomicBool::new(false),
         }
     }
-
-    fn wait(&self, body: Second) -> oneshot::Receiver<Told> {
-        let (told, hear) = oneshot::channel();
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push_back(Waiting { body, told });
-        hear
-    }
-
-    /// The oldest that still wait, as many as one exchange carries.
-    fn take(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = Vec::with_capacity(waiting.len().min(Confirms::MAX));
-        while taken.len() < Confirms::MAX {
-            let Some(next) = waiting.pop_front() else { break };
-            // Who does not listen any more went another way.
-            if !next.told.is_closed() {
-                taken.push(next);
-            }
-        }
-        taken
-    }
 }
 
+/// Where several go at once.
+struct Batch {
+    endpoint: &'static str,
+    tail: &'static str,
+}
+
+const TRYS: Batch = Batch { endpoint: "/tcc/{action}/trys", tail: "/trys" };
+const CONFIRMS: Batch = Batch { endpoint: "/tcc/{action}/confirms", tail: "/confirms" };
+
 impl Peers {
+    /// Sends a Try, together with others that wait.
+    pub(crate) async fn reserve(
+        &self,
+        to: (&str, &str),
+        body: &Try,
+        limit: Duration,
+    ) -> Result<(), PeerError> {
+        let lane = self.lane(to.0, to.1)?;
+        let mut _place = None;
+        if !lane.alone.load(Ordering::Relaxed) {
+            let together = |all: Vec<(Try, String)>| {
+                let count = all.len();
+                let (branches, traces) = all.into_iter().unzip();
+                self.together(&lane, to, (TRYS, Trys { branches, traces }, count), limit)
+            };
+            let trace = Context::current().trace.map(|it| it.to_string()).unwrap_or_default();
+            match lane.trys.ask((body.clone(), trace), together).await {
+                Asked::Answered(result) => return result.map_err(PeerError::Together),
+                Asked::Alone(place) => _place = place,
+            }
+        }
+        self.branch(to.0, to.1, Step::Try, (body.xid, body), limit).await
+    }
+
     /// Sends a Confirm, together with others that wait.
     pub(crate) async fn confirm(
         &self,
-        (service, action): (&str, &str),
+        to: (&str, &str),
         body: Second,
         limit: Duration,
     ) -> Result<(), PeerError> {
-        let lane = self.lane(service, action)?;
+        let lane = self.lane(to.0, to.1)?;
         // The place is held through the one exchange, so that others gather meanwhile.
         let mut _place = None;
         if !lane.alone.load(Ordering::Relaxed) {
-            match self.ride(&lane, (service, action), &body, limit).await {
-                Ride::Along(Told::Done) => return Ok(()),
-                Ride::Along(Told::Failed(error)) => return Err(PeerError::Together(error)),
-                Ride::Along(Told::Alone) => {}
-                Ride::Alone(place) => _place = Some(place),
+            let together = |branches: Vec<Second>| {
+                let count = branches.len();
+                self.together(&lane, to, (CONFIRMS, Confirms { branches }, count), limit)
+            };
+            match lane.confirms.ask(body.clone(), together).await {
+                Asked::Answered(result) => return result.map_err(PeerError::Together),
+                Asked::Alone(place) => _place = place,
             }
         }
-        self.branch(service, action, Step::Confirm, (body.xid, &body), limit).await
+        self.branch(to.0, to.1, Step::Confirm, (body.xid, &body), limit).await
     }
 
-    /// Waits for a place or to be taken along.
-    async fn ride<'lane>(
-        &self,
-        lane: &'lane Lane,
-        to: (&str, &str),
-        body: &Second,
-        limit: Duration,
-    ) -> Ride<'lane> {
-        let mut hear = lane.wait(body.clone());
-        let place = tokio::select! {
-            biased;
-            told = &mut hear => return Ride::Along(told.unwrap_or(Told::Alone)),
-            place = tokio::time::timeout(WAIT_MAX, lane.places.acquire()) => place,
-        };
-        let Ok(Ok(place)) = place else {
-            // From here on nobody takes it along; what was told already counts.
-            hear.close();
-            return Ride::Along(hear.try_recv().unwrap_or(Told::Alone));
-        };
-        loop {
-            let taken = lane.take();
-            match &taken[..] {
-                // Somebody else has it: the place is for others.
-                [] => {
-                    drop(place);
-                    return Ride::Along(hear.await.unwrap_or(Told::Alone));
-                }
-                [one] if one.body == *body => return Ride::Alone(place),
-                _ => self.send(lane, to, taken, limit).await,
-            }
-            if let Ok(told) = hear.try_recv() {
-                return Ride::Along(told);
-            }
-        }
-    }
-
-    async fn send(
+    /// One exchange for `count` branches.
+    async fn together<B: Serialize + Sync>(
         &self,
         lane: &Lane,
-        (service, action): (&str, &str),
-        taken: Vec<Waiting>,
+        to: (&str, &str),
+        (batch, body, count): (Batch, B, usize),
         limit: Duration,
-    ) {
-        let branches: Vec<_> = taken.iter().map(|it| it.body.clone()).collect();
-        let answer = self.confirms((service, action), &Confirms { branches }, limit).await;
-        match answer {
-            Ok(answer) => {
-                for (index, it) in taken.into_iter().enumerate() {
-                    let done = answer.done.get(index).copied().unwrap_or(false);
-                    drop(it.told.send(if done { Told::Done } else { Told::Alone }));
-                }
-            }
+    ) -> Vec<Option<Result<(), Arc<PeerError>>>> {
+        match self.send(to, &batch, &body, limit).await {
+            Ok(answer) => answer.done.iter().map(|done| done.then_some(Ok(()))).collect(),
             Err(PeerError::Call(error)) if unknown_there(&error) => {
                 lane.alone.store(true, Ordering::Relaxed);
-                for it in taken {
-                    drop(it.told.send(Told::Alone));
-                }
+                Vec::new()
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for it in taken {
-                    drop(it.told.send(Told::Failed(Arc::clone(&error))));
-                }
+                (0..count).map(|_| Some(Err(Arc::clone(&error)))).collect()
             }
         }
     }
 
-    async fn confirms(
+    async fn send<B: Serialize + Sync>(
         &self,
         (service, action): (&str, &str),
-        body: &Confirms,
+        batch: &Batch,
+        body: &B,
         limit: Duration,
-    ) -> Result<Confirmed, PeerError> {
+    ) -> Result<DoneTogether, PeerError> {
         let channel = self.channel(service)?;
-        let request = Request::new(Method::POST, "/tcc/{action}/confirms")
+        let request = Request::new(Method::POST, batch.endpoint)
             .literal("/tcc/")
             .segment("action", &action)
-            .literal("/confirms")
+            .literal(batch.tail)
             .json(body)
             .idempotent()
             .timeout(limit);
-        let context = Context { xid: None, ..Context::current() };
+        // Of several requests' contexts only the time that is left for this one is theirs all.
+        let context = Context { xid: None, user: None, request_id: None, ..Context::current() };
         Ok(Box::pin(context.scope(channel.call(request))).await?)
     }
 }

@@ -1,0 +1,216 @@
+//! Questions that wait for each other's exchange, sent together.
+//!
+//! A service that is asked small things by the thousand spends most of its time on the exchanges.
+//! A [`Gather`] lets a few exchanges be under way; what comes meanwhile waits, and whoever gets the
+//! next place takes along what waits. Nobody waits for company: below a few questions at a time
+//! each goes at once and alone, and the more there are, the more one exchange carries.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+
+/// How long a place is waited for; then a question goes alone.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Gathers questions of the type `Q`, whose answers are an `A` each.
+pub struct Gather<Q, A> {
+    places: Semaphore,
+    most: usize,
+    waiting: Mutex<Waiting<Q, A>>,
+}
+
+struct Waiting<Q, A> {
+    next: u64,
+    queue: VecDeque<One<Q, A>>,
+}
+
+struct One<Q, A> {
+    ticket: u64,
+    question: Q,
+    tell: oneshot::Sender<Option<A>>,
+}
+
+/// What became of a question.
+#[derive(Debug)]
+#[must_use = "a question that goes alone has not been asked"]
+pub enum Asked<'a, A> {
+    /// It went with others; this is its answer.
+    Answered(A),
+    /// Ask it alone, holding the place meanwhile if there is one.
+    Alone(Option<SemaphorePermit<'a>>),
+}
+
+impl<Q, A> Gather<Q, A> {
+    /// At most `places` exchanges at a time with at most `most` questions each.
+    #[must_use]
+    pub const fn new(places: usize, most: usize) -> Self {
+        let waiting = Waiting { next: 0, queue: VecDeque::new() };
+        Self { places: Semaphore::const_new(places), most, waiting: Mutex::new(waiting) }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<Q, A>> {
+        // Every change is one push or pop.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, question: Q) -> (u64, oneshot::Receiver<Option<A>>) {
+        let (tell, hear) = oneshot::channel();
+        let mut waiting = self.waiting();
+        let ticket = waiting.next;
+        waiting.next += 1;
+        waiting.queue.push_back(One { ticket, question, tell });
+        (ticket, hear)
+    }
+
+    /// The oldest that still wait, as many as one exchange carries.
+    fn take(&self) -> Vec<One<Q, A>> {
+        let mut waiting = self.waiting();
+        let mut taken = Vec::with_capacity(waiting.queue.len().min(self.most));
+        while taken.len() < self.most {
+            let Some(one) = waiting.queue.pop_front() else { break };
+            // Who does not listen any more went another way.
+            if !one.tell.is_closed() {
+                taken.push(one);
+            }
+        }
+        taken
+    }
+
+    /// Asks `question` together with others through `together`, whose answers come in the order of
+    /// the questions; where one is missing or `None`, its question is asked alone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the question up. Others that it carried are asked alone.
+    pub async fn ask<F, W>(&self, question: Q, together: F) -> Asked<'_, A>
+    where
+        F: Fn(Vec<Q>) -> W,
+        W: Future<Output = Vec<Option<A>>>,
+    {
+        let (ticket, mut hear) = self.wait(question);
+        let place = tokio::select! {
+            biased;
+            told = &mut hear => return Asked::of(told.ok()),
+            place = tokio::time::timeout(WAIT_MAX, self.places.acquire()) => place,
+        };
+        let Ok(Ok(place)) = place else {
+            // From here on nobody takes it along; what was told already counts.
+            hear.close();
+            return Asked::of(hear.try_recv().ok());
+        };
+        loop {
+            let taken = self.take();
+            match &taken[..] {
+                // Somebody else has it: the place is for others.
+                [] => {
+                    drop(place);
+                    return Asked::of(hear.await.ok());
+                }
+                [one] if one.ticket == ticket => return Asked::Alone(Some(place)),
+                _ => {}
+            }
+            let (questions, tellers): (Vec<_>, Vec<_>) =
+                taken.into_iter().map(|it| (it.question, it.tell)).unzip();
+            let mut answers = together(questions).await.into_iter();
+            for tell in tellers {
+                // Whoever went away meanwhile needs no answer.
+                let _gone = tell.send(answers.next().flatten());
+            }
+            if let Ok(told) = hear.try_recv() {
+                return Asked::of(Some(told));
+            }
+        }
+    }
+}
+
+impl<A> Asked<'_, A> {
+    fn of(told: Option<Option<A>>) -> Self {
+        told.flatten().map_or(Self::Alone(None), Self::Answered)
+    }
+}
+
+impl<Q, A> fmt::Debug for Gather<Q, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather")
+            .field("free", &self.places.available_permits())
+            .field("waiting", &self.waiting().queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_alone_goes_alone_and_keeps_its_place() {
+        let gather = Gather::<u32, u32>::new(1, 8);
+        let asked = gather.ask(1, |_| async { Vec::new() }).await;
+        assert!(matches!(asked, Asked::Alone(Some(_))));
+        assert_eq!(gather.places.available_permits(), 0);
+        drop(asked);
+        assert_eq!(gather.places.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_a_place_goes_together_in_order() {
+        let (gather, calls) = (Arc::new(Gather::<u32, u32>::new(1, 4)), AtomicUsize::new(0));
+        let held = gather.places.acquire().await.unwrap();
+        let one = |number: u32| {
+            let (gather, calls) = (Arc::clone(&gather), &calls);
+            async move {
+                let together = |all: Vec<u32>| {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    async move { all.into_iter().map(|it| (it != 3).then_some(it * 10)).collect() }
+                };
+                match gather.ask(number, together).await {
+                    Asked::Answered(answer) => Some(answer),
+                    Asked::Alone(_) => None,
+                }
+            }
+        };
+        let free = async {
+            tokio::task::yield_now().await;
+            drop(held);
+        };
+        let (a, b, c, d, e, f, ()) =
+            tokio::join!(one(0), one(1), one(2), one(3), one(4), one(5), free);
+        assert_eq!((a, b, c), (Some(0), Some(10), Some(20)));
+        assert_eq!(d, None, "what has no answer is asked alone");
+        assert_eq!((e, f), (Some(40), Some(50)));
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "four and two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_carrier_that_goes_away_leaves_the_others_to_go_alone() {
+        let gather = Arc::new(Gather::<u32, u32>::new(1, 8));
+        let held = gather.places.acquire().await.unwrap();
+        let carrier = gather.ask(1, |_| std::future::pending::<Vec<Option<u32>>>());
+        let other = gather.ask(2, |_| std::future::pending::<Vec<Option<u32>>>());
+        let carried = async {
+            tokio::select! {
+                _ = carrier => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        };
+        let free = async {
+            tokio::task::yield_now().await;
+            drop(held);
+        };
+        let ((), asked, ()) = tokio::join!(carried, other, free);
+        assert!(matches!(asked, Asked::Alone(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_long_for_a_place() {
+        let gather = Gather::<u32, u32>::new(1, 8);
+        let _held = gather.places.acquire().await.unwrap();
+        let asked = gather.ask(1, |_| async { Vec::new() }).await;
+        assert!(matches!(asked, Asked::Alone(None)));
+    }
+}
