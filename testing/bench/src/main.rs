@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod machine_facts;
+mod order;
 mod report;
 mod sql;
 
@@ -23,7 +24,7 @@ use crate::report::Report;
 type Bench = fn(&Settings) -> anyhow::Result<Report>;
 
 /// Every bench, by name.
-const BENCHES: &[(&str, Bench)] = &[("sql", sql::run)];
+const BENCHES: &[(&str, Bench)] = &[("sql", sql::run), ("order", order::run)];
 
 /// Runs benches and writes what they measured to target/bench.
 #[derive(Debug, Parser)]
@@ -37,6 +38,17 @@ struct Arguments {
     /// How many seconds one measurement takes.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// How many seconds what a bench freezes stays frozen.
+    #[arg(long, default_value_t = 60.0)]
+    outage: f64,
+}
+
+/// How a bench starts a server of its own: never asked for by people.
+#[derive(Debug, Parser)]
+#[command(name = "part")]
+struct PartArguments {
+    #[command(flatten)]
+    part: order::parts::Part,
 }
 
 /// What every bench needs to know.
@@ -44,12 +56,20 @@ struct Arguments {
 struct Settings {
     rounds: usize,
     span: Duration,
+    outage: Duration,
     /// On the disk of the checkout, which a temporary folder in memory would not be.
     folder: PathBuf,
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    // `bench part …`
+    let part = std::env::args().nth(1).is_some_and(|it| it == "part");
+    let done = if part {
+        PartArguments::parse_from(std::env::args().skip(1)).part.run()
+    } else {
+        run(&Arguments::parse())
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("bench: {error:#}");
@@ -66,6 +86,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = Settings {
         rounds: arguments.rounds.clamp(1, 100),
         span: Duration::try_from_secs_f64(arguments.seconds.clamp(0.1, 60.0))?,
+        outage: Duration::try_from_secs_f64(arguments.outage.clamp(1.0, 600.0))?,
         folder: machine_facts::target_folder().join("bench"),
     };
     std::fs::create_dir_all(&settings.folder).context("cannot make target/bench")?;

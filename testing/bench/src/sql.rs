@@ -6,7 +6,7 @@
 //! step; on SQLite that is one thread with a queue, as there is one writer anyway.
 
 mod disk;
-mod mariadb;
+pub(crate) mod mariadb;
 mod peer;
 mod workload;
 

@@ -47,9 +47,9 @@ impl Buyer {
     fn request(&self) -> String {
         let number = self.sequence.fetch_add(1, Ordering::Relaxed);
         let (product, run) = (number * 7919 % PRODUCTS + 1, self.run);
-        let user = usize::try_from(number).ok().and_then(|it| {
-            self.users.get(it.checked_rem(self.users.len())?)
-        });
+        let user = usize::try_from(number)
+            .ok()
+            .and_then(|it| self.users.get(it.checked_rem(self.users.len())?));
         let user = user.map_or("", String::as_str);
         let body = format!(
             r#"{{"items":[{{"product_id":{product},"quantity":1}}],"address":"1 Harbour Road"}}"#

@@ -79,6 +79,25 @@ impl MariaDb {
         format!("mysql://root@localhost/bench?socket={}", self.socket.display())
     }
 
+    /// Makes an empty database of that name.
+    pub(crate) fn create(&self, name: &str) -> anyhow::Result<()> {
+        let mut connection = self.connect()?;
+        connection.query_drop(format!("DROP DATABASE IF EXISTS {name}"))?;
+        Ok(connection.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))?)
+    }
+
+    pub(crate) fn url_of(&self, name: &str) -> String {
+        format!("mysql://root@localhost/{name}?socket={}", self.socket.display())
+    }
+
+    /// Adds to the stock of every product of the shop.
+    pub(crate) fn stock(&self, pieces: i64) -> anyhow::Result<()> {
+        let mut connection = self.connect()?;
+        connection.query_drop("USE tw_inventory")?;
+        connection.exec_drop("UPDATE stock SET on_hand = on_hand + ?", (pieces,))?;
+        Ok(connection.exec_drop(crate::order::STOCK_FLOW, (pieces,))?)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -26,7 +26,7 @@ use super::others::{
 };
 use super::{ORDER, TOPIC};
 
-const KEYS: [Migration; idempotency::MIGRATIONS] = idempotency::migrations(5);
+const KEYS: [Migration; 2] = idempotency::migrations(5);
 const TABLES: &[Migration] = &[
     Migration {
         version: 1,
@@ -119,9 +119,11 @@ pub(super) async fn run(mut host: Host) -> anyhow::Result<()> {
         outbox,
     };
     let place = |with: With| {
-        post(move |State(app): State<App>, headers: HeaderMap, Json(body): Json<Value>| async move {
-            app.place(with, &headers, body).await
-        })
+        post(
+            move |State(app): State<App>, headers: HeaderMap, Json(body): Json<Value>| async move {
+                app.place(with, &headers, body).await
+            },
+        )
     };
     let router = Router::new()
         .route("/bare", place(With::Nothing))
@@ -158,7 +160,9 @@ impl App {
         let (stock, points) = (self.inventory.take(&wanted), self.points.credit(&wanted));
         let outbound = async {
             match with {
-                With::Nothing | With::Key => self.warehouse.outbound(&wanted).await.map(|it| it.done),
+                With::Nothing | With::Key => {
+                    self.warehouse.outbound(&wanted).await.map(|it| it.done)
+                }
                 With::KeyAndMessage => Ok(true),
             }
         };
@@ -176,7 +180,9 @@ impl App {
                 .transpose()
                 .map_err(|it| internal(&it))?;
             let told = message.is_some();
-            self.finish(attempt, fence, answer.clone(), message).await.map_err(|it| internal(&it))?;
+            self.finish(attempt, fence, answer.clone(), message)
+                .await
+                .map_err(|it| internal(&it))?;
             if told {
                 self.outbox.hand_over();
             }
@@ -255,9 +261,8 @@ fn insert(
 }
 
 fn attempt(headers: &HeaderMap, body: &Value) -> Result<Attempt, Failure> {
-    let wrong = |what: String| {
-        Failure::from(Problem::new(StatusCode::BAD_REQUEST, "bench.key", what))
-    };
+    let wrong =
+        |what: String| Failure::from(Problem::new(StatusCode::BAD_REQUEST, "bench.key", what));
     let key = headers.get(KEY_HEADER).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let key = Key::parse(key).map_err(|it| wrong(it.to_string()))?;
     let scope = Scope::new(USER, "bench.place").map_err(|it| wrong(it.to_string()))?;

@@ -50,7 +50,7 @@ pub(super) struct Done {
 #[tradewind::client(service = "bench-inventory")]
 pub(super) trait Inventory {
     #[post("/prices", idempotent)]
-    async fn prices(&self, #[json] items: &Vec<Item>) -> Result<Vec<Priced>, CallError>;
+    async fn prices(&self, #[json] items: &[Item]) -> Result<Vec<Priced>, CallError>;
     #[post("/take")]
     async fn take(&self, #[json] wanted: &Wanted) -> Result<Done, CallError>;
 }
@@ -80,34 +80,66 @@ const fn table(version: u32, name: &'static str, sqlite: &'static str) -> Migrat
 }
 
 const INVENTORY_TABLES: &[Migration] = &[
-    table(1, "product", "CREATE TABLE product (id INTEGER NOT NULL PRIMARY KEY, sku TEXT NOT NULL,
-        name TEXT NOT NULL, price_cents INTEGER NOT NULL) STRICT"),
-    table(2, "stock", "CREATE TABLE stock (product_id INTEGER NOT NULL PRIMARY KEY,
-        on_hand INTEGER NOT NULL CHECK (0 <= on_hand), version INTEGER NOT NULL) STRICT"),
-    table(3, "flow", "CREATE TABLE stock_flow (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    table(
+        1,
+        "product",
+        "CREATE TABLE product (id INTEGER NOT NULL PRIMARY KEY, sku TEXT NOT NULL,
+        name TEXT NOT NULL, price_cents INTEGER NOT NULL) STRICT",
+    ),
+    table(
+        2,
+        "stock",
+        "CREATE TABLE stock (product_id INTEGER NOT NULL PRIMARY KEY,
+        on_hand INTEGER NOT NULL CHECK (0 <= on_hand), version INTEGER NOT NULL) STRICT",
+    ),
+    table(
+        3,
+        "flow",
+        "CREATE TABLE stock_flow (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
         product_id INTEGER NOT NULL, change INTEGER NOT NULL, reference TEXT NOT NULL,
-        at_ms INTEGER NOT NULL) STRICT"),
+        at_ms INTEGER NOT NULL) STRICT",
+    ),
     table(4, "flow by product", "CREATE INDEX flow_by_product ON stock_flow (product_id, id)"),
-    table(5, "products", "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+    table(
+        5,
+        "products",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
         WHERE i < 200) INSERT INTO product (id, sku, name, price_cents)
-        SELECT i, 'SKU-' || i, 'Product ' || i, 1000 + i * 10 FROM n"),
-    table(6, "first stock", "INSERT INTO stock (product_id, on_hand, version)
-        SELECT id, 1000000000, 1 FROM product"),
+        SELECT i, 'SKU-' || i, 'Product ' || i, 1000 + i * 10 FROM n",
+    ),
+    table(
+        6,
+        "first stock",
+        "INSERT INTO stock (product_id, on_hand, version)
+        SELECT id, 1000000000, 1 FROM product",
+    ),
 ];
 
 const POINTS_TABLES: &[Migration] = &[
-    table(1, "account", "CREATE TABLE account (user_id TEXT NOT NULL PRIMARY KEY,
-        balance INTEGER NOT NULL) STRICT, WITHOUT ROWID"),
-    table(2, "ledger", "CREATE TABLE ledger (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    table(
+        1,
+        "account",
+        "CREATE TABLE account (user_id TEXT NOT NULL PRIMARY KEY,
+        balance INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+    table(
+        2,
+        "ledger",
+        "CREATE TABLE ledger (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
         user_id TEXT NOT NULL, points INTEGER NOT NULL, reference TEXT NOT NULL UNIQUE,
-        at_ms INTEGER NOT NULL) STRICT"),
+        at_ms INTEGER NOT NULL) STRICT",
+    ),
     table(3, "ledger by user", "CREATE INDEX ledger_by_user ON ledger (user_id, id)"),
 ];
 
 const WAREHOUSE_TABLES: &[Migration] = &[
-    table(1, "outbound", "CREATE TABLE outbound (order_id TEXT NOT NULL PRIMARY KEY,
+    table(
+        1,
+        "outbound",
+        "CREATE TABLE outbound (order_id TEXT NOT NULL PRIMARY KEY,
         user_id TEXT NOT NULL, address TEXT NOT NULL, items TEXT NOT NULL, state TEXT NOT NULL,
-        received_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID"),
+        received_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    ),
     schema::consumed(2),
     schema::consumed_by_time(3),
 ];
@@ -124,7 +156,11 @@ async fn done(
     done.map(|done| Json(Done { done })).map_err(|it| failed(&it))
 }
 
-async fn app(host: &mut Host, set: &'static str, tables: &'static [Migration]) -> anyhow::Result<App> {
+async fn app(
+    host: &mut Host,
+    set: &'static str,
+    tables: &'static [Migration],
+) -> anyhow::Result<App> {
     let database = host.database(set, tables).await?;
     Ok(App { database, clock: Arc::clone(&host.shared().clock) })
 }
@@ -206,9 +242,8 @@ pub(super) async fn warehouse(mut host: Host) -> anyhow::Result<()> {
     };
     Subscription::declare(broker, vec![subscription], host.tasks());
     let heard = consumer.handler(move |tx: &mut Transaction<'_>, event| {
-        let wanted: Wanted = event
-            .json()
-            .map_err(|it| tradewind::message::ConsumeError::Refused(it.to_string()))?;
+        let wanted: Wanted =
+            event.json().map_err(|it| tradewind::message::ConsumeError::Refused(it.to_string()))?;
         insert(tx, &wanted, clock.now())?;
         Ok(())
     });
