@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-/// How long a place is waited for; then a question goes alone.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a place is waited for; then a question goes alone: those under way may have met an
+/// instance that does not answer.
+const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Gathers questions of the type `Q`, whose answers are an `A` each.
 pub struct Gather<Q, A> {

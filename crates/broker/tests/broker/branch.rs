@@ -116,3 +116,27 @@ async fn an_undecided_branch_follows_what_the_initiator_says() {
     assert_eq!(call(&broker, "confirm", &settle(undecided)).await, (200, "confirmed".into()));
     until("a late word counts", async || warehouse.effects().await == ["maybe", "yes"]).await;
 }
+
+#[tokio::test]
+async fn several_branches_at_once_stand_each_for_itself() {
+    let (estate, broker, warehouse) = set_up().await;
+    let xids = [xid(&estate), xid(&estate), xid(&estate)];
+    let trace = |it: u8| format!("00-{:032x}-{:016x}-01", it, it);
+    let keys = ["ord_1", "ord_2", "ord_3"];
+    // The second is past its deadline.
+    let body = |index: usize| {
+        let ahead = if index == 1 { -1 } else { 60_000 };
+        reserve(&estate, xids[index], keys[index], ahead)
+    };
+    let branches: Vec<Value> = (0..3).map(body).collect();
+    let traces = [trace(1), trace(2), trace(3)];
+    let all = json!({"branches": branches, "traces": traces});
+    let reply = broker.post("/tcc/message/trys", &all).await;
+    assert_eq!((reply.status, reply.json()["done"].clone()), (200, json!([true, false, true])));
+    let all = json!({"branches": xids.map(settle)});
+    let reply = broker.post("/tcc/message/confirms", &all).await;
+    assert_eq!((reply.status, reply.json()["done"].clone()), (200, json!([true, false, true])));
+    until("delivered", async || warehouse.effects().await == ["ord_1", "ord_3"]).await;
+    let many = json!({"branches": vec![settle(xids[0]); 65]});
+    assert_eq!(broker.post("/tcc/message/confirms", &many).await.status, 422);
+}

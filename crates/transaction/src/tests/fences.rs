@@ -25,6 +25,7 @@ on_each_database! {
     only_the_initiator_drives_a_branch,
     one_xid_for_two_things_is_refused,
     racing_calls_of_one_branch_end_it_once,
+    several_at_once_stand_each_for_itself,
     cleaning_deletes_old_final_rows_only,
     cleaning_keeps_up_with_what_is_done,
 }
@@ -247,4 +248,29 @@ async fn cleaning_keeps_up_with_what_is_done(kind: Kind) {
     .await;
     until(async || count(&world.orders, "SELECT COUNT(*) FROM tradewind_tcc").await == Some(0))
         .await;
+}
+
+async fn several_at_once_stand_each_for_itself(kind: Kind) {
+    let world = World::new(kind).await;
+    let all = [Branch::new(&world), Branch::new(&world), Branch::new(&world)];
+    let done = async |step: &str, caller: &str, branches: Vec<Value>| {
+        let reply = world.stock.send(step, caller, &json!({"branches": branches})).await;
+        (reply.status, reply.json()["done"].clone())
+    };
+    // The second wants more than there is.
+    let trys = || [1, i64::MAX / 2, 1].iter().zip(&all).map(|it| it.1.body(*it.0, 5000)).collect();
+    assert_eq!(done("trys", "other", trys()).await.0, 403);
+    for _ in 0..2 {
+        assert_eq!(done("trys", "order", trys()).await, (200, json!([true, false, true])));
+    }
+    let second =
+        |it: &Branch<'_>| json!({"xid": it.xid, "branch": 1, "initiator": "order"});
+    let confirms = || all.iter().map(second).collect::<Vec<_>>();
+    assert_eq!(done("confirms", "other", confirms()).await.0, 403);
+    for _ in 0..2 {
+        assert_eq!(done("confirms", "order", confirms()).await, (200, json!([true, false, true])));
+    }
+    assert_eq!([all[0].fence().await, all[1].fence().await], [2, 0]);
+    let many = vec![second(&all[0]); 65];
+    assert_eq!(done("confirms", "order", many).await.0, 422);
 }
