@@ -84,9 +84,11 @@ const S4: &str = "SELECT r.reference, r.product_id, r.state, r.restocked, r.quan
          THEN -r.quantity ELSE 0 END \
      OR SUM(f.frozen_change) <> CASE r.state WHEN 'frozen' THEN r.quantity ELSE 0 END \
      ORDER BY r.xid, r.branch, r.product_id";
+// The fence is looked for by the age of the reservation: a restock changes the row long after the
+// fence of its Try may have been cleaned away.
 const S4_FENCE: &str = "SELECT r.reference, r.product_id, r.state, f.status FROM reservation r \
      LEFT JOIN tradewind_fence f ON f.xid = r.xid AND f.branch = r.branch \
-     WHERE ? < r.xid AND r.xid <= ? AND (f.status IS NULL AND ? < r.updated_at_ms \
+     WHERE ? < r.xid AND r.xid <= ? AND (f.status IS NULL AND ? < r.created_at_ms \
      OR f.status <> CASE r.state WHEN 'frozen' THEN 1 WHEN 'confirmed' THEN 2 ELSE 3 END) \
      ORDER BY r.reference, r.product_id";
 

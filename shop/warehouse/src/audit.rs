@@ -31,9 +31,12 @@ const PARTS: &str = "SELECT order_id, state FROM outbound WHERE ? < order_id AND
          OR void_xid IS NOT NULL) \
      OR state IN ('voiding', 'void') AND (void_xid IS NULL OR shipped_ms IS NOT NULL) \
      OR state = 'shipped' AND shipped_ms IS NULL) ORDER BY order_id";
+// A message that comes late changes the row, perhaps days after the fence of its void was cleaned
+// away: then the change is no younger than the message.
 const UNFENCED: &str = "SELECT o.order_id, o.state, o.void_xid FROM outbound o \
      WHERE ? < o.order_id AND o.order_id <= ? AND o.state IN ('voiding', 'void') \
-     AND ? < o.changed_ms AND NOT EXISTS (SELECT 1 FROM tradewind_fence f WHERE f.xid = o.void_xid \
+     AND ? < o.changed_ms AND (o.received_ms IS NULL OR o.received_ms < o.changed_ms) \
+     AND NOT EXISTS (SELECT 1 FROM tradewind_fence f WHERE f.xid = o.void_xid \
          AND f.status + 0 = CASE o.state WHEN 'void' THEN 2 ELSE 1 END) ORDER BY o.order_id";
 // Only this row tells the first delivery of a message from the others.
 const FORGOTTEN: &str = "SELECT o.order_id, o.state, o.message_id FROM outbound o \

@@ -37,6 +37,7 @@ async fn all(url: &DatabaseUrl) {
     rules::a_shipment_and_a_void_do_not_both_win(&a, &b).await;
     rules::a_message_and_a_void_at_once_agree(&a, &b).await;
     rules::what_is_no_order_is_a_dead_letter(&a).await;
+    rules::a_message_days_after_its_void_breaks_nothing(&a).await;
     rules::the_schema_keeps_its_promises(&a).await;
 }
 

@@ -220,6 +220,24 @@ async fn the_audit_finds_what_is_wrong() {
     assert_eq!(found(&shop.violations().await), ["STOCK-3", "STOCK-3"], "freeze and sale");
 }
 
+/// STOCK-4: what is cancelled days after it was placed has no fence of its placing any more.
+#[tokio::test]
+async fn the_audit_is_quiet_about_an_old_order_that_is_cancelled() {
+    let shop = shop(LockKind::None).await;
+    assert_eq!(shop.reserve(1, "ord_1", &[(1, 2)]).await.status, 200);
+    shop.done("reserve", "confirm", 1).await;
+    shop.write("DELETE FROM tradewind_fence").await;
+    let all = shop.violations().await;
+    let found: Vec<_> = all.iter().map(|it| it.invariant).collect();
+    assert_eq!(found, ["STOCK-4"], "so young an order has its fence");
+    shop.write("UPDATE reservation SET created_at_ms = 0, updated_at_ms = 0").await;
+    assert_eq!(shop.violations().await, []);
+    assert_eq!(shop.restock(2, "ord_1").await.status, 200);
+    assert_eq!(shop.violations().await, []);
+    shop.done("restock", "confirm", 2).await;
+    assert_eq!(shop.violations().await, []);
+}
+
 /// R7.5: without any lock, many orders at once never take more than there is.
 #[tokio::test]
 async fn many_orders_at_once_never_oversell() {

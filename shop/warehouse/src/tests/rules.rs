@@ -1,9 +1,14 @@
 //! The rules, on any engine. `a` and `b` are two instances on one database; the clock is common.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tradewind::audit;
 use tradewind::base::Clock as _;
+use tradewind::sql::{Error, Transaction, TransactionError};
 
 use super::support::{SHIP_AFTER, Warehouse, message, not_yet, ok, placed, refusal};
+use crate::audit::CHECKS;
 
 /// SHIP-1: one outbound order per order, whichever instance gets which copy.
 pub(super) async fn an_order_is_received_once(a: &Warehouse, b: &Warehouse) {
@@ -205,6 +210,31 @@ pub(super) async fn what_is_no_order_is_a_dead_letter(a: &Warehouse) {
     assert_eq!(a.state("bad").await, "none");
     let unsigned = a.running.post(crate::PLACED_PATH, &[], &placed("bad").to_string()).await;
     assert_eq!(unsigned.status, 401);
+}
+
+/// TX-3: by then the fence of the void is cleaned away, and the audit misses nothing.
+pub(super) async fn a_message_days_after_its_void_breaks_nothing(a: &Warehouse) {
+    let void = a.void();
+    ok(&void.reserve("days").await);
+    ok(&void.confirm().await);
+    let broken = async || {
+        let now = a.clock.now();
+        let look = move |tx: &mut Transaction<'_>| audit::all(tx, CHECKS, now);
+        let found: Result<_, TransactionError<Error>> = a.database.read("audit", look).await;
+        let mut found = found.unwrap();
+        found.retain(|it| it.row.contains("order=days "));
+        found.into_iter().map(|it| it.invariant).collect::<Vec<_>>()
+    };
+    assert!(broken().await.is_empty());
+    let sql = "DELETE FROM tradewind_fence \
+        WHERE xid = (SELECT void_xid FROM outbound WHERE order_id = 'days')";
+    assert_eq!(a.write(sql).await.unwrap(), 1);
+    assert_eq!(broken().await, ["TX-3"], "so young a void has its fence");
+    a.clock.advance(Duration::from_secs(25 * 3600));
+    assert!(broken().await.is_empty());
+    a.receive("days").await;
+    assert_eq!(a.state("days").await, "void");
+    assert!(broken().await.is_empty());
 }
 
 pub(super) async fn the_schema_keeps_its_promises(a: &Warehouse) {
