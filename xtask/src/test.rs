@@ -25,9 +25,13 @@ const WITH_SERVICES: &[&str] = &[
     "tradewind-lock",
 ];
 
-/// Test targets that need servers as a whole; the rest of their package has run without.
-const SERVICE_SUITES: &[(&str, &str)] =
-    &[("tradewind-e2e", "trade_mariadb"), ("tradewind-chaos", "chaos_mariadb")];
+/// Test targets that need servers, and which of their tests; the rest of their package has run
+/// without.
+const SERVICE_SUITES: &[(&str, &str, &str)] = &[
+    ("tradewind-e2e", "trade_mariadb", ""),
+    ("tradewind-e2e", "audit", "mariadb"),
+    ("tradewind-chaos", "chaos_mariadb", ""),
+];
 
 /// Runs all checks and all tests, and prints the sum at the end.
 pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
@@ -61,11 +65,11 @@ pub(crate) fn run(root: &Path, plain: bool) -> anyhow::Result<()> {
             command.envs(services.environment());
             cargo::test(&mut command)
         })?);
-        for (package, suite) in SERVICE_SUITES {
+        for (package, suite, tests) in SERVICE_SUITES {
             count(step(&format!("{suite} with servers"), || {
                 let mut command = cargo(root);
                 command.args(["test", "--no-fail-fast", "--features", "services"]);
-                command.args(["--package", package, "--test", suite]);
+                command.args(["--package", package, "--test", suite, tests]);
                 cargo::test(command.envs(services.environment()))
             })?);
         }
