@@ -63,6 +63,22 @@ async fn without_a_coordinator_it_fails_for_sure() {
     assert_eq!(shop.there(&it).await, (404, "coordinator.unknown".into()));
 }
 
+/// Nobody waits for the answer any more, and the coordinator knows of it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dropped_on_its_way_is_given_up_there_too() {
+    let shop = Shop::new().await;
+    let it = shop.engine.declare("place", SECONDS).own(&json!({"count": 1})).unwrap();
+    let it = it.branch("nowhere", "stock", &1).unwrap();
+    shop.try_to_begin(&it).await.unwrap();
+    tokio::select! {
+        tried = shop.engine.try_all(&it) => panic!("{tried:?}"),
+        () = until(async || shop.there(&it).await.0 == 200) => {}
+    }
+    shop.engine.give_up(&it, "gone").await.unwrap();
+    assert_eq!(shop.phase(&it).await, Some(Phase::Aborting));
+    assert_eq!(shop.order(&it).await, ("cancelled".into(), 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_are_asked_for_again() {
     let shop = Shop::new().await;

@@ -97,20 +97,15 @@ impl Engine {
             }
             let body = body(left);
             let call = inner.peers.coordinator(service, xid, (asked, &body), left);
-            let error = match tokio::time::timeout(left, call).await {
-                Ok(Ok(said)) => {
-                    to.leaves();
-                    return (meaning(asked, Heard::Success), Ok(said));
-                }
+            let mut leaving = Leaving { to, stayed: false };
+            let answer = tokio::time::timeout(left, call).await;
+            leaving.stayed = matches!(&answer, Ok(Err(error)) if !left_here(error));
+            drop(leaving);
+            let error = match answer {
+                Ok(Ok(said)) => return (meaning(asked, Heard::Success), Ok(said)),
                 Ok(Err(error)) => error,
-                Err(_) => {
-                    to.leaves();
-                    continue;
-                }
+                Err(_) => continue,
             };
-            if left_here(&error) {
-                to.leaves();
-            }
             problem = told(&error, service);
             let heard = match &error {
                 PeerError::Call(error) => error.problem().map(|it| it.code.as_str()),
@@ -124,6 +119,21 @@ impl Engine {
             let jitter = lock(&inner.rng).unit();
             tracing::debug!(%xid, service, attempts, %error, "the coordinator is asked again");
             tokio::time::sleep(PAUSES.pause(attempts, jitter).min(left)).await;
+        }
+    }
+}
+
+/// A call under way. Unless it is certain that nothing of it left, something has: also when whoever
+/// waits for it goes away.
+struct Leaving<'a> {
+    to: &'a Coordinated,
+    stayed: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.stayed {
+            self.to.leaves();
         }
     }
 }

@@ -275,12 +275,13 @@ impl Shop {
         self.engine.progress(it.xid()).await.unwrap()
     }
 
-    /// What the coordinator says about it: status and code.
+    /// What the coordinator says about it: status, and the code of a problem.
     pub(super) async fn there(&self, it: &Declaration) -> (u16, String) {
         let path = format!("/coordinator/v1/transactions/{}", it.xid());
         let running = &self.coordinator.running;
         let reply = running.send("GET", &path, &[running.caller("order")], "").await;
-        (reply.status, reply.problem().0)
+        let code = if reply.status == 200 { String::new() } else { reply.problem().0 };
+        (reply.status, code)
     }
 
     /// Asks the coordinator as any service.
