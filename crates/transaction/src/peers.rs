@@ -37,7 +37,7 @@ struct Inner {
 /// Most services that are followed; more than any estate's participants.
 const PEERS_MAX: usize = 256;
 
-/// Most actions of them all.
+/// Most actions whose calls travel together.
 const LANES_MAX: usize = 4096;
 
 /// Why a service cannot be called.
@@ -112,14 +112,15 @@ impl Peers {
         Ok(channel)
     }
 
-    /// Where the Confirms of an action wait.
-    fn lane(&self, service: &str, action: &str) -> Result<Arc<Lane>, PeerError> {
+    /// Where the Trys and Confirms of an action wait; none when there are too many actions, whose
+    /// calls go alone then.
+    fn lane(&self, service: &str, action: &str) -> Option<Arc<Lane>> {
         let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (service.to_owned(), action.to_owned());
         if LANES_MAX <= lanes.len() && !lanes.contains_key(&key) {
-            return Err(PeerError::TooMany);
+            return None;
         }
-        Ok(Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Lane::new()))))
+        Some(Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Lane::new()))))
     }
 
     /// Sends one of the three calls of a branch.

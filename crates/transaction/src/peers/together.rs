@@ -1,8 +1,9 @@
 //! Trys and Confirms of one action that wait for each other's exchange travel together.
 //!
 //! Each stands and falls for itself: one that had no success in a batch goes the ordinary way
-//! afterwards, where its own answer says why; the fence makes repeats harmless. A service that does
-//! not know batches is asked one by one.
+//! afterwards, where its own answer says why; the fence makes repeats harmless. So does each of a
+//! batch that is refused as a whole; a service that does not know batches is asked one by one from
+//! then on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,10 @@ impl Lane {
             alone: AtomicBool::new(false),
         }
     }
+
+    fn gathers(&self) -> bool {
+        !self.alone.load(Ordering::Relaxed)
+    }
 }
 
 /// Where several go at once.
@@ -56,13 +61,13 @@ impl Peers {
         body: &Try,
         limit: Duration,
     ) -> Result<(), PeerError> {
-        let lane = self.lane(to.0, to.1)?;
+        let lane = self.lane(to.0, to.1);
         let mut _place = None;
-        if !lane.alone.load(Ordering::Relaxed) {
+        if let Some(lane) = lane.as_ref().filter(|it| it.gathers()) {
             let together = |all: Vec<(Try, String)>| {
                 let count = all.len();
                 let (branches, traces) = all.into_iter().unzip();
-                self.together(&lane, to, (TRYS, Trys { branches, traces }, count), limit)
+                self.together(lane, to, (TRYS, Trys { branches, traces }, count), limit)
             };
             let trace = Context::current().trace.map(|it| it.to_string()).unwrap_or_default();
             match lane.trys.ask((body.clone(), trace), together).await {
@@ -80,13 +85,13 @@ impl Peers {
         body: Second,
         limit: Duration,
     ) -> Result<(), PeerError> {
-        let lane = self.lane(to.0, to.1)?;
+        let lane = self.lane(to.0, to.1);
         // The place is held through the one exchange, so that others gather meanwhile.
         let mut _place = None;
-        if !lane.alone.load(Ordering::Relaxed) {
+        if let Some(lane) = lane.as_ref().filter(|it| it.gathers()) {
             let together = |branches: Vec<Second>| {
                 let count = branches.len();
-                self.together(&lane, to, (CONFIRMS, Confirms { branches }, count), limit)
+                self.together(lane, to, (CONFIRMS, Confirms { branches }, count), limit)
             };
             match lane.confirms.ask(body.clone(), together).await {
                 Asked::Answered(result) => return result.map_err(PeerError::Together),
@@ -106,10 +111,11 @@ impl Peers {
     ) -> Vec<Option<Result<(), Arc<PeerError>>>> {
         match self.send(to, &batch, &body, limit).await {
             Ok(answer) => answer.done.iter().map(|done| done.then_some(Ok(()))).collect(),
-            Err(PeerError::Call(error)) if unknown_there(&error) => {
+            Err(PeerError::Call(error)) if not_there(&error) => {
                 lane.alone.store(true, Ordering::Relaxed);
                 Vec::new()
             }
+            Err(PeerError::Call(error)) if not_taken(&error) => Vec::new(),
             Err(error) => {
                 let error = Arc::new(error);
                 (0..count).map(|_| Some(Err(Arc::clone(&error)))).collect()
@@ -139,14 +145,24 @@ impl Peers {
 }
 
 /// Whether the answer says that there is no such request: an older service, or a foreign one.
-fn unknown_there(error: &CallError) -> bool {
+fn not_there(error: &CallError) -> bool {
+    let refused = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+    error.status().is_some_and(|it| refused.contains(&it))
+}
+
+/// Whether these would not be taken together another time either: one of them cannot be read or
+/// broke the service, or all are too large for one body. Alone each has an answer of its own.
+fn not_taken(error: &CallError) -> bool {
     let refused = [
         StatusCode::BAD_REQUEST,
         StatusCode::FORBIDDEN,
-        StatusCode::NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::PAYLOAD_TOO_LARGE,
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         StatusCode::UNPROCESSABLE_ENTITY,
+        StatusCode::INTERNAL_SERVER_ERROR,
     ];
     error.status().is_some_and(|it| refused.contains(&it))
 }
+
+#[cfg(test)]
+mod tests;
