@@ -60,6 +60,8 @@ impl<Q, A> Gather<Q, A> {
     fn wait(&self, question: Q) -> (u64, oneshot::Receiver<Option<A>>) {
         let (tell, hear) = oneshot::channel();
         let mut waiting = self.waiting();
+        // Nobody waits longer than WAIT_MAX, so what is left over lies in front.
+        while waiting.queue.pop_front_if(|it| it.tell.is_closed()).is_some() {}
         let ticket = waiting.next;
         waiting.next += 1;
         waiting.queue.push_back(One { ticket, question, tell });
@@ -208,10 +210,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_long_for_a_place() {
+    async fn nobody_waits_long_for_a_place_and_leaves_nothing_behind() {
         let gather = Gather::<u32, u32>::new(1, 8);
         let _held = gather.places.acquire().await.unwrap();
-        let asked = gather.ask(1, |_| async { Vec::new() }).await;
-        assert!(matches!(asked, Asked::Alone(None)));
+        for number in 0..3 {
+            let asked = gather.ask(number, |_| async { Vec::new() }).await;
+            assert!(matches!(asked, Asked::Alone(None)));
+            assert_eq!(gather.waiting().queue.len(), 1, "the last, until somebody comes");
+        }
     }
 }
