@@ -73,7 +73,7 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
         .status()
         .context("cannot build the binary")?;
     anyhow::ensure!(built.success(), "the binary does not build");
-    Ok(target_folder().join("tradewind"))
+    Ok(target_folder().join("release").join("tradewind"))
 }
 
 impl Estate {
@@ -92,6 +92,8 @@ impl Estate {
         }
         let registry = addresses.first().context("no address")?;
         command.arg("--set").arg(format!("discovery.urls=http://{registry}"));
+        // So that what an order causes falls into its own measurement.
+        command.args(["--set", "warehouse.ship_after=200ms"]);
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
