@@ -106,9 +106,10 @@ fn branch_failure(error: TransactionError<BranchError>) -> Failure {
         BranchError::Expired => "tcc.expired",
         BranchError::Conflict => "tcc.conflict",
         BranchError::NoTry => "tcc.no-try",
+        BranchError::Mismatch => "tcc.mismatch",
         BranchError::Message(_) => "tcc.refused",
     };
-    if matches!(error, BranchError::Conflict | BranchError::NoTry) {
+    if matches!(error, BranchError::Conflict | BranchError::NoTry | BranchError::Mismatch) {
         tracing::error!(code, "a branch was called against its state");
     }
     refused(StatusCode::CONFLICT, code, text)

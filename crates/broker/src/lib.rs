@@ -14,8 +14,9 @@
 //!   retention, during which a repeat with the same id is recognised.
 //! - the dispatcher: a commit hands its deliveries over in memory; the table is scanned for what
 //!   is due, for what found no place, and after a crash.
-//! - the HTTP API under `/messages/v1`, for services of the estate only, described at
-//!   `/openapi.json`.
+//! - the HTTP API under `/messages/v1`, and `/tcc/message` for transactions, for services of the
+//!   estate only, described at `/openapi.json`. Only the service that began a transaction may
+//!   settle its branches.
 //!
 //! # Limits
 //! 1000 subscriptions, data of 64 KiB, a page of 200. A delivery that cannot reach any instance

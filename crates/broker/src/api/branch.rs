@@ -69,9 +69,10 @@ pub(super) struct Done {
 
 pub(super) async fn reserve(
     State(app): State<App>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     Json(body): Json<Try>,
 ) -> Answer<Done> {
+    authorize(&caller.service, &body.initiator)?;
     let now = app.clock.now();
     let deadline = Timestamp::from_millis(body.deadline_ms);
     let Try { xid, branch, initiator, payload, .. } = body;
@@ -103,9 +104,10 @@ pub(super) async fn reserve(
 
 pub(super) async fn confirm(
     State(app): State<App>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     Json(body): Json<Settle>,
 ) -> Answer<Done> {
+    authorize(&caller.service, &body.initiator)?;
     let (at, message) = body.branch()?;
     fault::point(format_args!("tcc.message.confirm.received"));
     let done = app.store.branch_confirm(at, app.clock.now()).await.map_err(branch_failure)?;
@@ -146,14 +148,26 @@ pub(super) async fn confirm_all(
 
 pub(super) async fn cancel(
     State(app): State<App>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     Json(body): Json<Settle>,
 ) -> Answer<Done> {
+    authorize(&caller.service, &body.initiator)?;
     let (at, message) = body.branch()?;
     fault::point(format_args!("tcc.message.cancel.received"));
     app.store.branch_cancel(at, app.clock.now()).await.map_err(branch_failure)?;
     fault::point(format_args!("tcc.message.cancel.done"));
     Ok(Json(Done { state: "cancelled", message }))
+}
+
+/// Only the initiator itself may speak for its transactions.
+fn authorize(caller: &str, initiator: &str) -> Result<(), Failure> {
+    if caller == initiator {
+        return Ok(());
+    }
+    let detail = "a branch is driven by the service that began its transaction";
+    Err(Problem::new(StatusCode::FORBIDDEN, "tcc.initiator", detail)
+        .field("initiator", "must be the calling service")
+        .into())
 }
 
 impl Settle {

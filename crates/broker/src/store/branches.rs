@@ -31,6 +31,8 @@ pub(crate) enum BranchError {
     Conflict,
     #[error("there was no Try")]
     NoTry,
+    #[error("the branch is another initiator's")]
+    Mismatch,
 }
 
 impl From<Error> for BranchError {
@@ -114,9 +116,10 @@ fn settle(
         Call::Cancel | Call::Try => (Fence::Cancelled, Word::RollBack),
     };
     // The decision for a tried row, as a compare-and-set; what another row means comes after.
-    let sql =
-        "UPDATE branch_fence SET state = ?, at_ms = ? WHERE xid = ? AND branch = ? AND state = 1";
-    if tx.execute(sql, params![code(to), now, xid_bytes(it.xid), it.branch])? == 1 {
+    let sql = "UPDATE branch_fence SET state = ?, at_ms = ?
+        WHERE xid = ? AND branch = ? AND state = 1 AND initiator = ?";
+    let values = params![code(to), now, xid_bytes(it.xid), it.branch, &it.initiator];
+    if tx.execute(sql, values)? == 1 {
         let id = MessageId::of_branch(it.xid, it.branch);
         return Ok(Some(change(tx, id, word, now)?));
     }
@@ -145,11 +148,16 @@ fn fence(
     }
 }
 
-fn row(tx: &mut Transaction<'_>, it: &Branch) -> Result<Option<Fence>, Error> {
-    let sql = "SELECT state FROM branch_fence WHERE xid = ? AND branch = ?";
-    let found =
-        tx.query_one(sql, params![xid_bytes(it.xid), it.branch], |row| row.get::<i64>(0))?;
-    Ok(found.map(|it| match it {
+fn row(tx: &mut Transaction<'_>, it: &Branch) -> Result<Option<Fence>, BranchError> {
+    let sql = "SELECT state, initiator FROM branch_fence WHERE xid = ? AND branch = ?";
+    let found = tx.query_one(sql, params![xid_bytes(it.xid), it.branch], |row| {
+        Ok((row.get::<i64>(0)?, row.get::<String>(1)?))
+    })?;
+    let Some((state, initiator)) = found else { return Ok(None) };
+    if initiator != it.initiator {
+        return Err(BranchError::Mismatch);
+    }
+    Ok(Some(match state {
         1 => Fence::Tried,
         2 => Fence::Confirmed,
         3 => Fence::Cancelled,

@@ -117,6 +117,36 @@ async fn an_undecided_branch_follows_what_the_initiator_says() {
     until("a late word counts", async || warehouse.effects().await == ["maybe", "yes"]).await;
 }
 
+/// MSG-3: nobody else commits or discards the message of a transaction.
+#[tokio::test]
+async fn only_the_initiator_speaks_for_its_branch() {
+    let (estate, broker, warehouse) = set_up().await;
+    let xid = xid(&estate);
+    let tried = reserve(&estate, xid, "ord_1", 60_000);
+    assert_eq!(call(&broker, "try", &tried).await, (200, "tried".into()));
+    let as_other = async |what: &str, body: &Value| {
+        let header = broker.server.caller("points");
+        let path = format!("/tcc/message/{what}");
+        let reply = broker.server.post(&path, &[header], &body.to_string()).await;
+        (reply.status, reply.json())
+    };
+    for (what, body) in [("try", &tried), ("confirm", &settle(xid)), ("cancel", &settle(xid))] {
+        let (status, json) = as_other(what, body).await;
+        assert_eq!((status, &json["code"]), (403, &json!("tcc.initiator")), "{what}");
+        let mut own = body.clone();
+        own["initiator"] = json!("points");
+        let (status, json) = as_other(what, &own).await;
+        assert_eq!((status, &json["code"]), (409, &json!("tcc.mismatch")), "{what}");
+        if what != "cancel" {
+            let (status, json) = as_other(&format!("{what}s"), &json!({"branches": [own]})).await;
+            assert_eq!((status, json), (200, json!({"done": [false]})), "{what}s");
+        }
+    }
+    assert_eq!(broker.state(MessageId::of_branch(xid, 3)).await, "prepared");
+    assert_eq!(call(&broker, "confirm", &settle(xid)).await, (200, "confirmed".into()));
+    until("delivered", async || warehouse.effects().await == ["ord_1"]).await;
+}
+
 #[tokio::test]
 async fn several_branches_at_once_stand_each_for_itself() {
     let (estate, broker, warehouse) = set_up().await;
