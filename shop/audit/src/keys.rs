@@ -17,7 +17,12 @@ const ORDERS_MAX: usize = 1_000_000;
 /// How many rows one read takes.
 const WINDOW: u32 = 10_000;
 
-const ORDERS: &str = "SELECT id FROM order_header WHERE id < ? AND ? < created_at_ms \
+/// An id begins with the time at which it was made, which is not to the millisecond that of the
+/// order.
+const ID_AGE_MS: i64 = 3600 * 1000;
+
+// Between two ids: by the time alone, the last window would look at all orders there ever were.
+const ORDERS: &str = "SELECT id FROM order_header WHERE id < ? AND ? < id AND ? < created_at_ms \
      AND state IN ('placed', 'cancelling', 'cancelled', 'shipped') ORDER BY id DESC LIMIT ?";
 const KEY_BOUND: &str = "SELECT MAX(k) FROM (SELECT expires_ms AS k FROM tradewind_idempotency \
      WHERE ? < expires_ms ORDER BY expires_ms LIMIT ?) w";
@@ -69,10 +74,11 @@ pub(crate) async fn walk(
 async fn orders(databases: &Databases, since_ms: i64) -> Result<BTreeSet<u128>, ReadError> {
     let mut all = BTreeSet::new();
     let mut before = "\u{7f}".to_owned();
+    let oldest = first_id(since_ms - ID_AGE_MS);
     while all.len() < ORDERS_MAX {
-        let from = Value::from(before.as_str());
+        let (from, oldest) = (Value::from(before.as_str()), Value::from(oldest.as_str()));
         let read = move |tx: &mut Transaction<'_>| {
-            let wanted = [from.clone(), since_ms.into(), WINDOW.into()];
+            let wanted = [from.clone(), oldest.clone(), since_ms.into(), WINDOW.into()];
             tx.query(ORDERS, &wanted, |row| row.get::<String>(0))
         };
         let found = databases.order.read("audit: placed orders", read).await?;
@@ -86,6 +92,28 @@ async fn orders(databases: &Databases, since_ms: i64) -> Result<BTreeSet<u128>, 
     Ok(all)
 }
 
+/// What lies before every id of an order that was made then or later.
+fn first_id(at_ms: i64) -> String {
+    format!("ord_{:012x}", u64::try_from(at_ms).unwrap_or(0))
+}
+
 fn bits(id: &str) -> u128 {
     id.strip_prefix("ord_").and_then(|it| u128::from_str_radix(it, 16).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use tradewind::base::{Rng, Timestamp};
+    use tradewind_order::orders::OrderId;
+
+    use super::*;
+
+    #[test]
+    fn the_ids_of_a_time_lie_behind_the_first_one() {
+        let id = |at_ms| OrderId::generate(Timestamp::from_millis(at_ms), &mut Rng::seeded(1));
+        let now = 1_790_000_000_000;
+        assert!(first_id(now) < id(now).to_string());
+        assert!(id(now - 1).to_string() < first_id(now));
+        assert_eq!(first_id(-1), "ord_000000000000");
+    }
 }
