@@ -12,6 +12,7 @@ use tradewind_sql::DatabaseUrl;
 
 use crate::cli::Audit;
 use crate::config::Config;
+use crate::signals::Signals;
 
 /// Every invariant holds.
 const CLEAN: u8 = 0;
@@ -30,19 +31,41 @@ pub(crate) fn run(config: &Config, options: &Audit) -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let urls = urls(config);
-            ExitCode::from(runtime.block_on(rounds(&urls, options, expected.as_deref())))
+            let code = runtime.block_on(rounds(&urls, options, expected.as_deref()));
+            code.map_or_else(|it| crate::explain(&it, UNREADABLE), ExitCode::from)
         }
         Err(error) => crate::complain(&error, UNREADABLE),
     }
 }
 
-async fn rounds(urls: &Urls, options: &Audit, expected: Option<&[String]>) -> u8 {
+async fn rounds(urls: &Urls, options: &Audit, expected: Option<&[String]>) -> anyhow::Result<u8> {
     let clock = SystemClock::new();
-    loop {
+    let round = async || {
         let done = tradewind_shop_audit::audit(urls, expected, &clock).await;
-        let code = tell(options, &clock.now().to_string(), done);
-        let Some(pause) = options.watch else { return code };
-        tokio::time::sleep(Duration::from_secs(pause)).await;
+        tell(options, &clock.now().to_string(), done)
+    };
+    let Some(pause) = options.watch else { return Ok(round().await) };
+    let mut signals = Signals::new(false)?;
+    let mut worst = CLEAN;
+    loop {
+        let next = async {
+            let code = round().await;
+            worst = worse(worst, code);
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        };
+        tokio::select! {
+            () = signals.next() => return Ok(worst),
+            () = next => {}
+        }
+    }
+}
+
+/// What is known to be broken counts more than what could not be read.
+const fn worse(one: u8, other: u8) -> u8 {
+    match (one, other) {
+        (BROKEN, _) | (_, BROKEN) => BROKEN,
+        (UNREADABLE, _) | (_, UNREADABLE) => UNREADABLE,
+        _ => CLEAN,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the command line promises: exit codes, messages, a dump that is a configuration.
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -164,4 +165,19 @@ fn every_mistake_of_file_and_flags_is_told_at_once() {
     for part in ["3 mistakes", "order.token_life (other.toml:2)", "gateway.bnd", "log.format"] {
         assert!(ended.error.contains(part), "{part} is not in {}", ended.error);
     }
+}
+
+/// Somebody who watches for an hour wants to know at its end whether all of it was well.
+#[test]
+fn a_watching_audit_ends_with_the_worst_of_its_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tradewind"));
+    command.current_dir(folder.path()).args(["--data", "none", "audit", "--watch", "3600"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().contains("database of order"));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    drop(said);
+    assert_eq!(child.wait().unwrap().code(), Some(2));
 }
