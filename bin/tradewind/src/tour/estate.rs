@@ -29,6 +29,10 @@ const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// What the environment variables of the configuration begin with.
 const ENVIRONMENT: &str = "TRADEWIND__";
 
+/// Ports below those that Linux gives to outgoing connections: a process that was killed would
+/// find its port taken by a connection of another one.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
 /// Where everything listens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
@@ -71,9 +75,9 @@ pub(super) struct Estate {
 impl Ports {
     fn free() -> std::io::Result<Self> {
         // All are held until all are known, so that none is named twice.
-        let mut held = Vec::new();
+        let (mut held, mut rng) = (Vec::new(), Rng::from_entropy());
         let mut next = || {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let listener = listener(&mut rng)?;
             let address = listener.local_addr();
             held.push(listener);
             address
@@ -264,6 +268,17 @@ fn signal(pid: i32, signal: Signal) -> Held {
     let sent = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
     let sent = sent.and_then(|it| kill_process(it, signal));
     sent.map_err(|it| Unmet::new(format!("a process {pid}"), it))
+}
+
+/// A listener on a free port that stays free while its process is started again.
+fn listener(rng: &mut Rng) -> std::io::Result<TcpListener> {
+    for _ in 0..100 {
+        let port = PORTS.start.saturating_add(u16::try_from(rng.below(PORTS.len())).unwrap_or(0));
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener);
+        }
+    }
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }
 
 /// A new folder in the place for temporary ones, for its owner alone.
