@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use tradewind_base::problem::{self, Problem};
 
 /// Headers that mean the same when they are sent again. Everything else is not stored: cookies and
 /// secrets are for one time, dates and request ids belong to one attempt.
@@ -18,6 +19,8 @@ pub struct StoredAnswer {
     status: StatusCode,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// Final although its status says otherwise.
+    definite: bool,
 }
 
 /// Why an answer is not stored.
@@ -44,7 +47,18 @@ impl StoredAnswer {
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, body: body.to_string().into_bytes() }
+        Self { status, headers, body: body.to_string().into_bytes(), definite: false }
+    }
+
+    /// A refusal that repeats get too, also with a status that elsewhere means "try again": the
+    /// business said no to this intent, and a duplicate that the network kept for a while must not
+    /// turn that into a yes the client never hears of.
+    #[must_use]
+    pub fn refusal(problem: &Problem) -> Self {
+        let status = problem.status;
+        let headers = vec![("content-type".to_owned(), problem::MEDIA_TYPE.to_owned())];
+        let body = serde_json::to_vec(problem).unwrap_or_default();
+        Self { status, headers, body, definite: !Self::is_final(status) }
     }
 
     /// An answer from its parts; headers that are not on the list are left out.
@@ -54,7 +68,8 @@ impl StoredAnswer {
             let value = headers.get(name)?.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         };
-        Self { status, headers: HEADERS.iter().filter_map(text).collect(), body }
+        let headers = HEADERS.iter().filter_map(text).collect();
+        Self { status, headers, body, definite: false }
     }
 
     /// Adds a `Location`.
@@ -77,7 +92,7 @@ impl StoredAnswer {
     /// # Errors
     /// When its status is not final or its body too large.
     pub fn check(&self) -> Result<(), AnswerError> {
-        if !Self::is_final(self.status) {
+        if !self.definite && !Self::is_final(self.status) {
             return Err(AnswerError::NotFinal(self.status));
         }
         if Self::BODY_BYTES_MAX < self.body.len() {
@@ -116,7 +131,7 @@ impl StoredAnswer {
     pub(crate) fn stored(status: u16, headers: &str, body: Vec<u8>) -> Option<Self> {
         let status = StatusCode::from_u16(status).ok()?;
         let Headers(headers) = serde_json::from_str(headers).ok()?;
-        Some(Self { status, headers, body })
+        Some(Self { status, headers, body, definite: !Self::is_final(status) })
     }
 }
 

@@ -10,8 +10,9 @@
 //! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
 //! 4. the Confirms, repeated until each branch has answered.
 //!
-//! A definite failure is a durable abort: the order is *failed* and the key free again, in the same
-//! local transaction. When this process dies in between, a repeat of the request goes on with the
+//! A definite failure is a durable abort: the order is *failed*, in the same local transaction. What
+//! the business refused (too little stock) stays refused under its key; after anything else the key
+//! is free again. When this process dies in between, a repeat of the request goes on with the
 //! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
 //! The same holds when the client goes away, which ends the work on its request.
 //! So many orders are in the making at a time as can be decided in their time ([`admission`]);

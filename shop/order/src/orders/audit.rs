@@ -120,6 +120,7 @@ struct KeyRow {
     state: String,
     fixed: Option<Fixed>,
     headers: Option<String>,
+    status: Option<u16>,
 }
 
 /// What a claim fixes.
@@ -135,7 +136,7 @@ type Heads = BTreeMap<String, (String, String)>;
 // By expiry: it only ever moves on, so that no key is passed over.
 const KEY_BOUND: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT expires_ms AS k \
      FROM tradewind_idempotency WHERE ? < expires_ms ORDER BY expires_ms LIMIT ?) w";
-const KEYS: &str = "SELECT idempotency_key, state, fixed, headers FROM tradewind_idempotency \
+const KEYS: &str = "SELECT idempotency_key, state, fixed, headers, status FROM tradewind_idempotency \
      WHERE ? < expires_ms AND expires_ms <= ? AND operation = 'order.place'";
 const HEADS: &str = "SELECT id, state, xid FROM order_header WHERE ? <= id AND id <= ? LIMIT ?";
 const HEAD: &str = "SELECT id, state, xid FROM order_header WHERE id = ?";
@@ -150,6 +151,8 @@ fn keys_and_orders(tx: &mut Transaction<'_>, window: &Window) -> Result<Page, Er
         };
         let placed = matches!(state.as_str(), "placed" | "cancelling" | "cancelled" | "shipped");
         let fits = match it.state.as_str() {
+            // A refusal is an answer as well, and its order never was.
+            "done" if it.status == Some(409) => state == "failed",
             "done" => placed && it.headers.as_ref().is_none_or(|it| it.contains(order.as_str())),
             "released" => !placed,
             _ => true,
@@ -181,7 +184,8 @@ fn keys(
     let rows = tx.query(KEYS, &[window.after.clone(), last.clone()], |row| {
         let fixed: String = row.get(2)?;
         let fixed = serde_json::from_str(&fixed).ok();
-        Ok(KeyRow { key: row.get(0)?, state: row.get(1)?, fixed, headers: row.get(3)? })
+        let (key, state, headers, status) = (row.get(0)?, row.get(1)?, row.get(3)?, row.get(4)?);
+        Ok(KeyRow { key, state, fixed, headers, status })
     })?;
     let heads = heads(tx, &rows, window.rows)?;
     let broken = rows.iter().filter_map(|it| {

@@ -1,8 +1,9 @@
 //! The later steps of placing: Trys, decision, and what follows from it.
 
 use tradewind::base::{Problem, fault};
-use tradewind::idempotency::{Attempt, store};
+use tradewind::idempotency::{Attempt, StoredAnswer, store};
 use tradewind::service::Failure;
+use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError};
 use tradewind::transaction::engine::MayCommit;
 use tradewind::transaction::{Decided, LogError, Tried};
@@ -67,14 +68,15 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         }
     }
 
-    /// A definite failure, once that is durable. Anything less is unknown.
+    /// A definite failure, once that is durable. Anything less is unknown. What the business refused
+    /// stays refused under this key; what merely failed may be tried again with it.
     async fn fail(
         &self,
         attempt: &Attempt,
         work: &Work,
         problem: Problem,
     ) -> Result<Placed, Failure> {
-        match self.give_up(attempt, work, &problem.code, &problem.detail).await? {
+        match self.give_up(attempt, work, &problem).await? {
             GivenUp::Now => Err(problem.into()),
             GivenUp::Unknown => Ok(Placed::Unknown(work.order_id)),
         }
@@ -86,32 +88,37 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         attempt: &Attempt,
         work: &Work,
     ) -> Result<GivenUp, Failure> {
-        let Problem { code, detail, .. } = problems::too_late("ordered");
-        self.give_up(attempt, work, &code, &detail).await
+        self.give_up(attempt, work, &problems::too_late("ordered")).await
     }
 
-    /// Abort, order failed, key free, all at once.
+    /// Abort, order failed, key free or answered, all at once.
     async fn give_up(
         &self,
         attempt: &Attempt,
         work: &Work,
-        code: &str,
-        detail: &str,
+        problem: &Problem,
     ) -> Result<GivenUp, Failure> {
         let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
         fault::point(format_args!("tcc.{PLACE}.before-abort"));
-        let leave = match self.engine.decide_abort(&work.declaration, code).await {
+        let leave = match self.engine.decide_abort(&work.declaration, &problem.code).await {
             Decided::Abort(leave) => leave,
             // It is placed all the same, or nobody knows: the order will say.
             Decided::Commit(_) | Decided::Unknown => return Ok(GivenUp::Unknown),
         };
         let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
-        let (code, detail) = (code.to_owned(), detail.to_owned());
+        let (code, detail) = (problem.code.clone(), problem.detail.clone());
+        let refused =
+            (problem.status == StatusCode::CONFLICT).then(|| StoredAnswer::refusal(problem));
         let decide = move |tx: &mut Transaction<'_>| {
             this.engine.abort(tx, leave, &code)?;
             rows::note_reason(tx, id, &detail)?;
             let now = store::now(tx)?;
-            store::release(tx, &key, fence, now, &terms)?;
+            match &refused {
+                Some(answer) => store::finish(tx, &key, fence, answer, now, &terms)?,
+                None => {
+                    store::release(tx, &key, fence, now, &terms)?;
+                }
+            }
             Ok(())
         };
         let done = self.database.transaction("order abort", decide).await;
@@ -119,10 +126,10 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         self.engine.settle(xid);
         match done {
             Ok(()) => Ok(GivenUp::Now),
-            // Another attempt with this key was faster, and committed.
-            Err(TransactionError::Refused(WorkError::Log(LogError::Refused { .. }))) => {
-                Err(problems::in_flight())
-            }
+            // Another attempt with this key was faster, or has taken over: its answer counts.
+            Err(TransactionError::Refused(
+                WorkError::Log(LogError::Refused { .. }) | WorkError::Key(_),
+            )) => Err(problems::in_flight()),
             Err(error) => {
                 let error = tradewind::service::answer::chain(&error);
                 tracing::error!(%xid, error, "failed to abort; the deadline will");

@@ -104,6 +104,17 @@ pub(super) async fn inventory_refuses(shop: &Shop) {
     assert_eq!((reply.status, reply.problem().0.as_str()), (409, "inventory.insufficient"));
     until(async || shop.seen("points.credit", "cancel").len() == 1).await;
     assert_eq!(shop.states().await["failed"], 1);
+
+    // There is stock again. A duplicate that the network kept for a while must not order now what
+    // the buyer was refused; a new intent has a new key.
+    shop.feels("inventory.reserve", None);
+    let again = shop.place("key-1", &basket(&[(1, 2)])).await;
+    assert_eq!((again.status, again.problem().0.as_str()), (409, "inventory.insufficient"));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.header("content-type"), reply.header("content-type"));
+    assert_eq!(shop.states().await["failed"], 1);
+    let other = shop.place("key-2", &basket(&[(1, 2)])).await;
+    assert_eq!(other.status, 201, "{other:?}");
     assert_eq!(shop.violations().await, []);
 }
 
