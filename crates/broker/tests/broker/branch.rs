@@ -151,7 +151,7 @@ async fn only_the_initiator_speaks_for_its_branch() {
 async fn several_branches_at_once_stand_each_for_itself() {
     let (estate, broker, warehouse) = set_up().await;
     let xids = [xid(&estate), xid(&estate), xid(&estate)];
-    let trace = |it: u8| format!("00-{:032x}-{:016x}-01", it, it);
+    let trace = |it: u8| format!("00-{it:032x}-{it:016x}-01");
     let keys = ["ord_1", "ord_2", "ord_3"];
     // The second is past its deadline.
     let body = |index: usize| {

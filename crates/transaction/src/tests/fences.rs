@@ -263,8 +263,7 @@ async fn several_at_once_stand_each_for_itself(kind: Kind) {
     for _ in 0..2 {
         assert_eq!(done("trys", "order", trys()).await, (200, json!([true, false, true])));
     }
-    let second =
-        |it: &Branch<'_>| json!({"xid": it.xid, "branch": 1, "initiator": "order"});
+    let second = |it: &Branch<'_>| json!({"xid": it.xid, "branch": 1, "initiator": "order"});
     let confirms = || all.iter().map(second).collect::<Vec<_>>();
     assert_eq!(done("confirms", "other", confirms()).await.0, 403);
     for _ in 0..2 {
