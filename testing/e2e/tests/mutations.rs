@@ -202,7 +202,8 @@ async fn a_forgotten_dedup_row_is_found() {
 /// SHIP-2: an order is cancelled while the news that it shipped is on its way.
 #[tokio::test]
 async fn a_void_that_ignores_what_has_shipped_is_found() {
-    let mut shop = Shop::open(&[("warehouse.ship_after", "1s")]).await;
+    // Time to be seen as received, and to freeze the broker.
+    let mut shop = Shop::open(&[("warehouse.ship_after", "4s")]).await;
     for (bug, shipped) in [(false, 1), (true, 2)] {
         if bug {
             shop.estate.bug("void-ignored");
