@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tradewind::base::Context;
 use tradewind::call::{Asked, CallError, Gather};
 
 /// The question which products can be bought.
@@ -89,7 +90,10 @@ impl<I: Inventory + Sync> Inventory for Gathered<I> {
         }
         let together = |asks: Vec<Ask>| async move {
             let all = merged(&asks);
-            match Box::pin(self.inventory.availability(&all)).await {
+            // It is asked for several users: of the carrier's context only the time that is left
+            // is all theirs.
+            let context = Context { user: None, request_id: None, ..Context::current() };
+            match Box::pin(context.scope(self.inventory.availability(&all))).await {
                 Ok(answer) => asks.iter().map(|it| Some(part(it, &answer))).collect(),
                 // Each learns by itself what is wrong.
                 Err(_) => Vec::new(),
@@ -125,6 +129,7 @@ fn part(ask: &Ask, answer: &Availability) -> Availability {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use tradewind::base::Tasks;
     use tradewind::call::{Channel, Client, Identity, Policy};
@@ -178,5 +183,54 @@ mod tests {
             let answer = inventory.availability(&ask).await.unwrap();
             assert_eq!((answer.items[0].price_cents, answer.unknown), (14_400, vec![900]));
         }
+    }
+
+    /// Each is told of its own products alone, and as much is asked for as the greediest wants.
+    #[test]
+    fn what_is_asked_together_is_answered_apart() {
+        let ask = |items: &[(i64, u32)]| {
+            let item = |&(product_id, quantity)| AskItem { product_id, quantity };
+            Ask { items: items.iter().map(item).collect() }
+        };
+        let asks = [ask(&[(2, 1), (41, 2)]), ask(&[(41, 5)]), ask(&[(900, 1)])];
+        assert_eq!(merged(&asks), ask(&[(2, 1), (41, 5), (900, 1)]));
+        let answer: Availability = serde_json::from_str(GOLDEN).unwrap();
+        let parts = asks.map(|it| part(&it, &answer));
+        let told = |it: &Availability| {
+            (it.items.iter().map(|it| it.product_id).collect(), it.unknown.clone())
+        };
+        let expected = [(vec![41], vec![]), (vec![41], vec![]), (vec![], vec![900])];
+        assert_eq!(parts.each_ref().map(told), expected);
+    }
+
+    /// A question that inventory refuses does not fail those that went with it.
+    #[tokio::test]
+    async fn what_is_refused_together_is_asked_alone() {
+        struct Picky(AtomicU32);
+        impl Inventory for Picky {
+            async fn availability(&self, ask: &Ask) -> Result<Availability, CallError> {
+                tokio::task::yield_now().await;
+                if 1 < ask.items.len() {
+                    self.0.fetch_add(1, Ordering::SeqCst);
+                }
+                if ask.items.len() != 1 || ask.items[0].product_id == 7 {
+                    let (parameter, reason) = ("ask", "wrong".to_owned());
+                    return Err(CallError::Invalid { parameter, reason });
+                }
+                Ok(Availability { items: Vec::new(), unknown: vec![ask.items[0].product_id] })
+            }
+        }
+        let gathered = Gathered::new(Picky(AtomicU32::new(0)));
+        let one = async |product_id| {
+            let ask = Ask { items: vec![AskItem { product_id, quantity: 1 }] };
+            gathered.availability(&ask).await.ok().map(|it| it.unknown)
+        };
+        // The first four take the places; the other four gather.
+        let (a, b, c, d, e, f, g, h) =
+            tokio::join!(one(1), one(2), one(3), one(4), one(5), one(6), one(7), one(8));
+        for (id, answer) in (1..).zip([a, b, c, d, e, f, g, h]) {
+            assert_eq!(answer, (id != 7).then(|| vec![id]));
+        }
+        assert_eq!(gathered.inventory.0.load(Ordering::SeqCst), 1, "one question for four");
     }
 }
