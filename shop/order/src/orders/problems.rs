@@ -13,10 +13,11 @@ use super::{Failed, OrderId};
 /// service that refused, everything else is 503 and names the service.
 pub(super) fn of_tried(what: &str, tried: Tried) -> Problem {
     match tried {
-        Tried::Refused { problem, .. } if !problem.code.starts_with("tcc.") => {
-            let mut problem = *problem;
-            problem.status = StatusCode::CONFLICT;
-            problem
+        // With another status the call was wrong, and nothing is said of the order.
+        Tried::Refused { problem, .. }
+            if problem.status == StatusCode::CONFLICT && !problem.code.starts_with("tcc.") =>
+        {
+            *problem
         }
         Tried::Refused { service, problem, .. } | Tried::Unavailable { service, problem, .. } => {
             tracing::warn!(service, code = problem.code, detail = problem.detail, "no reservation");
@@ -88,6 +89,28 @@ pub(super) fn database(error: &Failed) -> Failure {
             tracing::error!(error = chain(error), "a local transaction failed");
             let detail = "orders cannot be read or written for now; repeat with the same key";
             Problem::unavailable("order.database-unavailable", detail).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is refused stays refused under its key, so it must be the business that refuses.
+    #[test]
+    fn only_the_business_refuses_an_order() {
+        for (status, code, told) in [
+            (409, "inventory.insufficient", (409, "inventory.insufficient")),
+            (409, "tcc.expired", (503, "order.unavailable")),
+            (401, "edge.unauthorized", (503, "order.unavailable")),
+            (404, "edge.not-found", (503, "order.unavailable")),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let problem = Box::new(Problem::new(status, code, "test"));
+            let tried = Tried::Refused { branch: 1, service: "inventory".to_owned(), problem };
+            let problem = of_tried("ordered", tried);
+            assert_eq!((problem.status.as_u16(), &*problem.code), told);
         }
     }
 }
