@@ -15,7 +15,7 @@
 //! is free again. When this process dies in between, a repeat of the request goes on with the
 //! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
 //! The same holds when the client goes away, which ends the work on its request.
-//! So many orders are in the making at a time as can be decided in their time ([`admission`]);
+//! So many orders are in the making at a time as can be decided in their time (`admission`);
 //! others wait for a part of theirs, or are refused at once with 503.
 //! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
 //!
