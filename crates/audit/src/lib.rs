@@ -8,7 +8,7 @@
 //!
 //! - [`all`] runs checks in one snapshot of the caller's: for tests.
 //! - [`run`] runs them window by window and hands back a [`Finding`] for each invariant.
-//! - [`watch`] does so for ever in the background of a server, a bounded number of windows each
+//! - [`fn@watch`] does so for ever in the background of a server, a bounded number of windows each
 //!   time, and shows `tradewind_invariant_violations` and `tradewind_invariant_checked`, both by
 //!   `invariant` and `database`. Rows that break an invariant are logged as errors.
 //!

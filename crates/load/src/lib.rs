@@ -7,7 +7,7 @@
 //! is charged for every request that would have come in that second (no coordinated omission).
 //!
 //! - **[`machine`]** is the schedule and the accounting: synchronous, time as an argument.
-//! - **[`run`]** drives it: it starts what is due, as long as fewer than
+//! - **[`fn@run`]** drives it: it starts what is due, as long as fewer than
 //!   [`Plan::in_flight_max`] requests are in flight; the rest waits, at most
 //!   [`Plan::queue_max`]; what comes then is dropped and counted. Nothing is ever left out of
 //!   the sum: `offered = served + failed + dropped + unfinished`.

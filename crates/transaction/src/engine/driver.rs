@@ -40,7 +40,7 @@ const EAGER: Duration = Duration::from_millis(100);
 const FINISHED_MAX: usize = 128;
 
 /// Whether the engine lives on here. A test stops it as a crash would: the whole process at the
-/// fault point `tcc.{name}.{step}`, or this engine alone at [`super::faults::Point`].
+/// fault point `tcc.{name}.{step}`, or this engine alone at `super::faults::Point`.
 macro_rules! pass {
     ($inner:expr, $name:expr, $point:ident, $step:literal) => {{
         fault::point(format_args!(concat!("tcc.{}.", $step), $name));

@@ -62,7 +62,7 @@ impl Engine {
     /// here.
     ///
     /// # Errors
-    /// As [`Database::read`].
+    /// As [`tradewind_sql::Database::read`].
     pub async fn progress(&self, xid: Xid) -> Result<Option<Phase>, TransactionError<Error>> {
         let engine = self.clone();
         let work = move |tx: &mut Transaction<'_>| engine.find(tx, xid);
@@ -81,7 +81,7 @@ impl Engine {
     /// cannot begin any more. While a coordinator that decides does not say, it is undecided.
     ///
     /// # Errors
-    /// As [`Database::transaction`].
+    /// As [`tradewind_sql::Database::transaction`].
     pub async fn outcome(&self, xid: Xid) -> Result<Outcome, TransactionError<Error>> {
         let now = self.inner.clock.now();
         let database = &self.inner.database;
@@ -127,7 +127,7 @@ impl Engine {
     /// The branches that a human should look at.
     ///
     /// # Errors
-    /// As [`Database::read`].
+    /// As [`tradewind_sql::Database::read`].
     pub async fn stuck(&self) -> Result<Stuck, TransactionError<Error>> {
         let work = |tx: &mut Transaction<'_>| log::stuck(tx, Stuck::MAX);
         let records = self.inner.database.read("tcc stuck", work).await?;
