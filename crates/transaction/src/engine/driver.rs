@@ -61,6 +61,22 @@ pub(super) fn start(inner: &Arc<Inner>, woken: mpsc::Receiver<Xid>, tasks: &Task
     });
 }
 
+/// Marks a transaction as running, until it is dropped, also by a panic.
+struct Mark<'a> {
+    inner: &'a Inner,
+    xid: Xid,
+    /// Marked beyond that: until its end is written down.
+    kept: bool,
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            lock(&self.inner.running).remove(&self.xid);
+        }
+    }
+}
+
 impl Inner {
     #[cfg(any(test, feature = "faults"))]
     fn dead(&self) -> bool {
@@ -152,13 +168,11 @@ impl Inner {
                 let inner = Arc::clone(this);
                 tasks.spawn_plain("tcc transaction", |cancel| async move {
                     let _permit = permit;
-                    let kept = tokio::select! {
+                    let mut mark = Mark { inner: &inner, xid, kept: false };
+                    mark.kept = tokio::select! {
                         () = cancel.cancelled() => false,
                         kept = Box::pin(inner.drive(xid)) => kept,
                     };
-                    if !kept {
-                        lock(&inner.running).remove(&xid);
-                    }
                 });
             }
             if FINISHED_MAX <= lock(&this.finished).len() {
