@@ -16,8 +16,10 @@ const GROWTH_SHARE_MAX: f64 = 1.25;
 const GROWTH_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Idle connections between the servers come and go.
 const DESCRIPTORS_SLACK: usize = 16;
-/// Kept-alive connections between two servers, which stay open on purpose.
+/// Kept-alive connections from one server to another, which stay open on purpose.
 const POOL: usize = 64;
+/// Whom the gateway asks here: order, and inventory twice.
+const ASKED: usize = 3;
 
 fn run() -> Duration {
     let seconds = std::env::var("TRADEWIND_CROWD_SECONDS").ok();
@@ -79,7 +81,7 @@ async fn a_crowd_gets_answers_and_leaves_no_trace() {
         let now = sizes(&estate.processes());
         let grown: Vec<_> = now
             .into_iter()
-            .filter(|(name, _, open)| idle_descriptors(name) + DESCRIPTORS_SLACK + 2 * POOL < *open)
+            .filter(|(name, _, open)| idle_descriptors(name) + DESCRIPTORS_SLACK + ASKED * POOL < *open)
             .collect();
         wanted(grown, Vec::is_empty)
     })
