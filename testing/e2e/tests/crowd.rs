@@ -81,7 +81,9 @@ async fn a_crowd_gets_answers_and_leaves_no_trace() {
         let now = sizes(&estate.processes());
         let grown: Vec<_> = now
             .into_iter()
-            .filter(|(name, _, open)| idle_descriptors(name) + DESCRIPTORS_SLACK + ASKED * POOL < *open)
+            .filter(|(name, _, open)| {
+                idle_descriptors(name) + DESCRIPTORS_SLACK + ASKED * POOL < *open
+            })
             .collect();
         wanted(grown, Vec::is_empty)
     })
