@@ -78,7 +78,7 @@ pub(crate) struct Audit {
     pub(crate) json: bool,
     /// Check again and again with this many seconds in between; one line for each round. Ctrl-C
     /// ends it with the worst code of all rounds.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) watch: Option<u64>,
     /// Ids of orders that callers were told are placed, one a line: each must be there (JOIN-4).
     #[arg(long, value_name = "FILE")]

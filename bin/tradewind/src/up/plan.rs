@@ -127,7 +127,9 @@ impl Plan {
                 2,
             ),
         ];
-        if config.order.transactions == Decider::Coordinator {
+        // What it began it has to end, also when the setting has changed since.
+        let began = data.join("coordinator.db").is_file();
+        if config.order.transactions == Decider::Coordinator || began {
             let address = config.coordinator.bind();
             // After the registry, and before what needs it.
             let it = one("coordinator", &["coordinator"], "coordinator.bind", address, 1);
@@ -207,6 +209,12 @@ mod tests {
         assert!(!plan(&[]).contains(&"coordinator"));
         let there = plan(&["--set", "order.transactions=coordinator"]);
         assert_eq!(there[..2], ["registry", "coordinator"]);
+        // What it began before the setting changed has to end.
+        let folder = tempfile::tempdir().unwrap();
+        let data = format!("tradewind.data={}", folder.path().display());
+        assert!(!plan(&["--set", &data]).contains(&"coordinator"));
+        std::fs::write(folder.path().join("coordinator.db"), "").unwrap();
+        assert!(plan(&["--set", &data]).contains(&"coordinator"));
     }
 
     #[test]
