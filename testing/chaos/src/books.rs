@@ -63,26 +63,10 @@ pub fn wrong(estate: &Estate, decider: Decider) -> Vec<String> {
 }
 
 fn found(estate: &Estate, questions: &[(&str, &str, &str)]) -> Vec<String> {
-    let ask = |(server, what, sql): &(&str, &str, &str)| match count(estate, server, sql) {
+    let ask = |(server, what, sql): &(&str, &str, &str)| match estate.number(server, sql) {
         Ok(0) => None,
         Ok(count) => Some(format!("{server}: {count} {what}")),
         Err(error) => Some(format!("{server}: {error:#}")),
     };
     questions.iter().filter_map(ask).collect()
-}
-
-/// A number from the database of a server.
-fn count(estate: &Estate, server: &str, sql: &str) -> anyhow::Result<i64> {
-    #[cfg(feature = "services")]
-    if let Some(databases) = estate.databases() {
-        use mysql::prelude::Queryable as _;
-        let count: Option<i64> = databases.connect(server).query_first(sql)?;
-        return count.ok_or_else(|| anyhow::anyhow!("no row"));
-    }
-    let file = estate.data().join(format!("{server}.db"));
-    let flags =
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = rusqlite::Connection::open_with_flags(file, flags)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
