@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::error::{CloseError, Error, ErrorKind, OpenError, TransactionError};
-use crate::job::{self, Answer, Fate, Job};
+use crate::job::{self, Answer, Fate};
 use crate::migration::Migration;
 use crate::options::Options;
 use crate::queue::{Full, Queue};
@@ -110,7 +110,36 @@ impl Database {
         E: From<Error> + Send + 'static,
     {
         let (job, answer) = job::closure(name, work);
-        self.put(&self.owner.shared.writes, job)?;
+        self.taken(self.owner.shared.writes.push(job))?;
+        wait(answer).await
+    }
+
+    /// The same for work whose answer nobody waits for: it goes into the next commit that is made
+    /// for somebody, or into one of its own after [`Options::leisure`]. On SQLite that saves a
+    /// commit for each such transaction of a service that has others; on MySQL, where commits are
+    /// not shared, it is [`Database::transaction`].
+    ///
+    /// # Errors
+    /// See [`TransactionError`].
+    ///
+    /// # Cancel safety
+    /// As [`Database::transaction`].
+    pub async fn transaction_at_leisure<T, E, F>(
+        &self,
+        name: &'static str,
+        work: F,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: FnMut(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
+        let shared = &self.owner.shared;
+        let (job, answer) = job::closure(name, work);
+        self.taken(match shared.dialect {
+            Dialect::Sqlite => shared.writes.push_leisurely(job, shared.options.leisure),
+            Dialect::MySql => shared.writes.push(job),
+        })?;
         wait(answer).await
     }
 
@@ -132,12 +161,12 @@ impl Database {
         E: From<Error> + Send + 'static,
     {
         let (job, answer) = job::closure(name, work);
-        self.put(&self.owner.shared.reads, job)?;
+        self.taken(self.owner.shared.reads.push(job))?;
         wait(answer).await
     }
 
-    fn put<E>(&self, queue: &Queue, job: Box<dyn Job>) -> Result<(), TransactionError<E>> {
-        queue.push(job).map_err(|full| match full {
+    fn taken<E>(&self, put: Result<(), Full>) -> Result<(), TransactionError<E>> {
+        put.map_err(|full| match full {
             Full::Busy => {
                 add(&self.owner.shared.counters.busy, 1);
                 TransactionError::Busy

@@ -26,6 +26,8 @@ pub struct Options {
     pub batch_max: usize,
     /// SQLite: no further transaction joins a batch that has run for this long.
     pub batch_time: Duration,
+    /// SQLite: how long a transaction that nobody waits for may wait for another's commit.
+    pub leisure: Duration,
     /// A statement that is still running when its transaction is this old is stopped.
     pub run_time_max: Duration,
     /// Rows one query may answer with.
@@ -61,6 +63,8 @@ impl Default for Options {
             batch_max: 256,
             // About ten fsyncs' worth: longer batches no longer pay and delay the first in it.
             batch_time: Duration::from_millis(4),
+            // Some commits' worth: at a few hundred transactions a second company comes sooner.
+            leisure: Duration::from_millis(8),
             run_time_max: Duration::from_secs(5),
             rows_max: 100_000,
             lock_wait: Duration::from_secs(5),
