@@ -1,4 +1,9 @@
-//! Moving the write-ahead log into the database file, beside the writer.
+//! Moving the write-ahead log into the database file.
+//!
+//! Most of it is moved beside the writer. What it writes meanwhile is moved while it stands still
+//! for a moment, so that the log then begins anew at its own first page. That matters more than it
+//! looks: a log that only grows makes the file system write its journal at every commit, which
+//! takes several times as long as overwriting what is there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,6 +17,8 @@ use crate::stats::add;
 
 /// How long emptying the log may wait for readers of old snapshots while the writer stands still.
 const STANDSTILL_MAX: Duration = Duration::from_millis(250);
+/// The same for beginning the log anew, which can as well be done the next time.
+const MOMENT_MAX: Duration = Duration::from_millis(10);
 
 /// Tells the checkpoint thread that the log has grown, or that the writer has ended.
 #[derive(Default)]
@@ -75,25 +82,28 @@ impl Signal {
 
 pub(super) fn run(shared: &Shared, connection: &Connection, mut turn: Turn, signal: &Signal) {
     let pages_max = u64::from(shared.options.wal_pages_max);
-    let mut standstill_from = pages_max;
+    let lock_wait = shared.options.lock_wait;
+    let mut truncate_from = pages_max;
     while signal.wait() {
         let pages = shared.counters.wal_pages.load(Ordering::Relaxed);
         let mut done = checkpoint(connection, Mode::Passive);
-        signal.next_at(pages, shared.options.wal_pages_checkpoint);
-        if standstill_from <= pages {
-            done = standstill(connection, &mut turn, shared.options.lock_wait);
+        if pages < truncate_from {
+            standstill(connection, &mut turn, Mode::Restart, lock_wait);
+        } else {
+            done = standstill(connection, &mut turn, Mode::Truncate, lock_wait);
             // A reader with an old snapshot is in the way: let the log grow some more before the
-            // writers have to stand still again.
-            standstill_from = if done { pages_max } else { pages + pages_max.div_ceil(2) };
+            // writers have to stand still again for as long.
+            truncate_from = if done { pages_max } else { pages + pages_max.div_ceil(2) };
             if !done {
                 tracing::warn!(database = shared.set, pages, "write-ahead log not emptied yet");
             }
         }
+        signal.next_at(pages, shared.options.wal_pages_checkpoint);
         if done {
             add(&shared.counters.checkpoints, 1);
         }
     }
-    if standstill(connection, &mut turn, shared.options.lock_wait) {
+    if standstill(connection, &mut turn, Mode::Truncate, lock_wait) {
         add(&shared.counters.checkpoints, 1);
     }
 }
@@ -102,16 +112,29 @@ pub(super) fn run(shared: &Shared, connection: &Connection, mut turn: Turn, sign
 enum Mode {
     /// Moves what no snapshot needs, beside writer and readers.
     Passive,
-    /// Moves all and shortens the log to nothing; keeps writers out meanwhile.
+    /// Moves all and has the next commit write to the beginning of the log, which keeps its
+    /// length; keeps writers out meanwhile.
+    Restart,
+    /// The same, and shortens the log to nothing.
     Truncate,
 }
 
-/// Empties the log with the turn held, so that the writers of all processes wait in their queue
-/// and not in SQLite's polling, and only as long as [`STANDSTILL_MAX`].
-fn standstill(connection: &Connection, turn: &mut Turn, lock_wait: Duration) -> bool {
+impl Mode {
+    const fn patience(self) -> Duration {
+        match self {
+            Self::Passive => Duration::ZERO,
+            Self::Restart => MOMENT_MAX,
+            Self::Truncate => STANDSTILL_MAX,
+        }
+    }
+}
+
+/// A checkpoint with the turn held, so that the writers of all processes wait in their queue and
+/// not in SQLite's polling, and only as long as [`Mode::patience`].
+fn standstill(connection: &Connection, turn: &mut Turn, mode: Mode, lock_wait: Duration) -> bool {
     let Ok(held) = turn.take() else { return false };
-    let short = connection.busy_timeout(STANDSTILL_MAX.min(lock_wait));
-    let done = short.is_ok() && checkpoint(connection, Mode::Truncate);
+    let short = connection.busy_timeout(mode.patience().min(lock_wait));
+    let done = short.is_ok() && checkpoint(connection, mode);
     drop(held);
     connection.busy_timeout(lock_wait).is_ok() && done
 }
@@ -120,10 +143,11 @@ fn standstill(connection: &Connection, turn: &mut Turn, lock_wait: Duration) -> 
 fn checkpoint(connection: &Connection, mode: Mode) -> bool {
     let sql = match mode {
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+        Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
         Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
     match (connection.query_row(sql, [], |row| row.get::<_, i64>(0)), mode) {
-        (Ok(busy), Mode::Truncate) => busy == 0,
+        (Ok(busy), Mode::Restart | Mode::Truncate) => busy == 0,
         // Busy means that another process is making one.
         (Ok(_), Mode::Passive) => true,
         (Err(error), _) => {
