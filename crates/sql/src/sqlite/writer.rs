@@ -133,7 +133,10 @@ impl Drive<'_> {
                 None => return Event::Lost { refused: false },
             }
         }
-        if shared && self.batch("SAVEPOINT closure") != Event::Done {
+        // The first has nobody before it, so the whole transaction is its savepoint, which costs
+        // nothing: a savepoint keeps a copy of each page that is changed within it.
+        let saved = shared && 0 < closure;
+        if saved && self.batch("SAVEPOINT closure") != Event::Done {
             return self.undone(false);
         }
         let Some(Some((job, last))) = self.jobs.get_mut(closure) else {
@@ -157,12 +160,20 @@ impl Drive<'_> {
             return Event::Lost { refused: ran == Ran::Refused };
         }
         match ran {
-            Ran::Kept if !shared => Event::Kept,
+            Ran::Kept if !saved => Event::Kept,
             Ran::Kept if self.batch("RELEASE closure") == Event::Done => Event::Kept,
             Ran::Kept => self.undone(false),
             Ran::Refused if !shared => Event::Undone,
+            Ran::Refused if !saved => self.anew(),
             Ran::Refused => self.undone(true),
         }
+    }
+
+    /// Takes back what the first closure did, by beginning the transaction anew.
+    fn anew(&mut self) -> Event {
+        let begun =
+            self.batch("ROLLBACK") == Event::Done && self.batch("BEGIN IMMEDIATE") == Event::Done;
+        if begun { Event::Undone } else { Event::Lost { refused: true } }
     }
 
     /// Takes back what the closure did; what is left if that fails is the transaction's loss.
