@@ -3,7 +3,8 @@
 //! A service that is asked small things by the thousand spends most of its time on the exchanges.
 //! A [`Gather`] lets a few exchanges be under way; what comes meanwhile waits, and whoever gets the
 //! next place takes along what waits. Nobody waits for company: below a few questions at a time
-//! each goes at once and alone, and the more there are, the more one exchange carries.
+//! each goes at once and alone, and the more there are, the more one exchange carries. Questions
+//! whose answers nobody waits for may wait for company ([`Gather::patient`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,6 +21,7 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 pub struct Gather<Q, A> {
     places: Semaphore,
     most: usize,
+    patience: Duration,
     waiting: Mutex<Waiting<Q, A>>,
 }
 
@@ -48,8 +50,14 @@ impl<Q, A> Gather<Q, A> {
     /// At most `places` exchanges at a time with at most `most` questions each.
     #[must_use]
     pub const fn new(places: usize, most: usize) -> Self {
-        let waiting = Waiting { next: 0, queue: VecDeque::new() };
-        Self { places: Semaphore::const_new(places), most, waiting: Mutex::new(waiting) }
+        Self::patient(places, most, Duration::ZERO)
+    }
+
+    /// The same, but whoever has a place waits so long for others to come.
+    #[must_use]
+    pub const fn patient(places: usize, most: usize, patience: Duration) -> Self {
+        let waiting = Mutex::new(Waiting { next: 0, queue: VecDeque::new() });
+        Self { places: Semaphore::const_new(places), most, patience, waiting }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<Q, A>> {
@@ -103,6 +111,9 @@ impl<Q, A> Gather<Q, A> {
             hear.close();
             return Asked::of(hear.try_recv().ok());
         };
+        if !self.patience.is_zero() {
+            tokio::time::sleep(self.patience).await;
+        }
         loop {
             let taken = self.take();
             match &taken[..] {
@@ -187,6 +198,19 @@ mod tests {
         assert_eq!(d, None, "what has no answer is asked alone");
         assert_eq!((e, f), (Some(40), Some(50)));
         assert_eq!(calls.load(Ordering::SeqCst), 2, "four and two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_patient_takes_along_what_comes_meanwhile() {
+        let patience = Duration::from_millis(10);
+        let gather = Gather::<u32, u32>::patient(1, 8, patience);
+        let together = |all: Vec<u32>| async move { all.into_iter().map(Some).collect() };
+        let later = async {
+            tokio::time::sleep(patience / 2).await;
+            gather.ask(2, together).await
+        };
+        let (first, second) = tokio::join!(gather.ask(1, together), later);
+        assert!(matches!((first, second), (Asked::Answered(1), Asked::Answered(2))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -301,7 +301,7 @@ impl Inner {
             return true;
         }
         let due = record.global.next();
-        let stored = self.database.transaction("tcc progress", move |tx| {
+        let stored = self.database.transaction_at_leisure("tcc progress", move |tx| {
             log::store(tx, &record, now, due, None, Some(epoch))
         });
         if let Err(error) = stored.await {
@@ -347,7 +347,7 @@ impl Inner {
         }
         let now = self.clock.now();
         let xids: Vec<_> = finished.iter().map(|it| it.0.global.xid).collect();
-        let written = self.database.transaction("tcc finished", move |tx| {
+        let written = self.database.transaction_at_leisure("tcc finished", move |tx| {
             for (record, epoch) in &finished {
                 log::store(tx, record, now, None, None, Some(*epoch))?;
             }
@@ -368,8 +368,9 @@ impl Inner {
         let keep = self.settings.keep.max(keep_at_least(Duration::ZERO));
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before = self.clock.now().millis().saturating_sub(keep);
-        let cleaned =
-            self.database.transaction("tcc clean", move |tx| log::clean(tx, before, CLEAN_MAX));
+        let cleaned = self
+            .database
+            .transaction_at_leisure("tcc clean", move |tx| log::clean(tx, before, CLEAN_MAX));
         match cleaned.await {
             Ok(count) => CLEAN_MAX as usize <= count,
             Err(error) => {

@@ -113,7 +113,7 @@ impl Resolver {
     async fn clean(&self) -> bool {
         let (now, settings) = (self.all.clock.now(), self.all.settings);
         for _ in 0..CLEAN_TRANSACTIONS {
-            let cleaned = self.all.database.transaction("tcc clean", move |tx| {
+            let cleaned = self.all.database.transaction_at_leisure("tcc clean", move |tx| {
                 fence::clean(tx, now, settings.keep, settings.skew, CLEAN_MAX)
             });
             match cleaned.await {

@@ -84,7 +84,7 @@ impl<P: Participant> Action for Mounted<P> {
 
     fn confirm(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>> {
         Box::pin(async move {
-            let done = all.database.transaction("tcc confirm", move |tx| {
+            let done = all.database.transaction_at_leisure("tcc confirm", move |tx| {
                 fence::confirm(tx, &it.key, it.now, |tx, text| {
                     self.0.confirm(tx, &it.call(), &Self::stored(text)?)
                 })
@@ -95,7 +95,7 @@ impl<P: Participant> Action for Mounted<P> {
 
     fn cancel(self: Arc<Self>, all: Participants, it: Settled) -> Boxed<Result<(), Failure>> {
         Box::pin(async move {
-            let done = all.database.transaction("tcc cancel", move |tx| {
+            let done = all.database.transaction_at_leisure("tcc cancel", move |tx| {
                 fence::cancel(tx, &it.key, it.now, |tx, text| {
                     self.0.cancel(tx, &it.call(), &Self::stored(text)?)
                 })

@@ -21,6 +21,8 @@ use crate::wire::{Confirms, DoneTogether, Second, Try, Trys};
 const TRY_PLACES: usize = 4;
 /// The same for its Confirms, for which nobody waits.
 const CONFIRM_PLACES: usize = 2;
+/// How long a Confirm waits for others.
+const CONFIRM_PATIENCE: Duration = Duration::from_millis(10);
 
 /// The Trys and Confirms of one action.
 pub(super) struct Lane {
@@ -34,7 +36,7 @@ impl Lane {
     pub(super) const fn new() -> Self {
         Self {
             trys: Gather::new(TRY_PLACES, Trys::MAX),
-            confirms: Gather::new(CONFIRM_PLACES, Confirms::MAX),
+            confirms: Gather::patient(CONFIRM_PLACES, Confirms::MAX, CONFIRM_PATIENCE),
             alone: AtomicBool::new(false),
         }
     }
