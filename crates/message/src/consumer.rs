@@ -102,7 +102,7 @@ impl Consumer {
             act(tx, &event)?;
             Ok(Taken::Now)
         };
-        let taken = self.database.transaction("consume", work).await;
+        let taken = self.database.transaction_at_leisure("consume", work).await;
         fault::point(format_args!("message.{topic}.consumed"));
         if let Ok(taken) = &taken {
             tracing::debug!(msg.id = %id, topic, tcc.xid = xid, ?taken, "message consumed");
@@ -168,7 +168,7 @@ impl Consumer {
             }
             Ok(rows)
         };
-        self.database.transaction("clean consumed", work).await
+        self.database.transaction_at_leisure("clean consumed", work).await
     }
 }
 

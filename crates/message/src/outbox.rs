@@ -23,6 +23,9 @@ const CONCURRENCY: usize = 16;
 /// attempt to publish it takes. What a relay had taken when it died waits as long; what another
 /// publishes meanwhile is the same message to the broker.
 const LEASE: Duration = Duration::from_secs(12);
+/// How long the relay waits, once told, for what is written in the next moment: nobody waits for a
+/// message's way out, and several go in one exchange.
+const COMPANY: Duration = Duration::from_millis(5);
 /// How often the relay looks without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to publish one message.
@@ -135,7 +138,7 @@ impl Outbox {
                 }
                 tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = inner.due.notified() => {}
+                    () = inner.due.notified() => tokio::time::sleep(COMPANY).await,
                     () = tokio::time::sleep(rng.jitter(LOOK_EVERY, 0.2)) => {}
                 }
             }
@@ -172,8 +175,10 @@ impl Inner {
         if seen.is_empty() {
             return Ok(0);
         }
-        let items =
-            self.database.transaction("outbox take", move |tx| take(tx, &seen, now)).await?;
+        let items = self
+            .database
+            .transaction_at_leisure("outbox take", move |tx| take(tx, &seen, now))
+            .await?;
         let count = items.len();
         let left = self.publish_all(items).await?;
         let jobs = left.into_iter().map(|it| {
@@ -214,7 +219,7 @@ impl Inner {
             }
             Ok(())
         };
-        self.database.transaction("outbox done", work).await?;
+        self.database.transaction_at_leisure("outbox done", work).await?;
         Ok(left)
     }
 
@@ -229,7 +234,7 @@ impl Inner {
             let work = move |tx: &mut Transaction<'_>| {
                 tx.execute("DELETE FROM message_outbox WHERE id = ?", params![row.clone()])
             };
-            return self.database.transaction("outbox done", work).await.map(|_| ());
+            return self.database.transaction_at_leisure("outbox done", work).await.map(|_| ());
         };
         let reason: String = chain(&error).chars().take(REASON_CHARS_MAX).collect();
         tracing::warn!(msg.id = %item.message.id, error = reason, "message not published yet");
@@ -241,7 +246,7 @@ impl Inner {
                 WHERE id = ? AND token = ?";
             tx.execute(sql, params![due, &reason, row.clone(), token])
         };
-        self.database.transaction("outbox put back", work).await.map(|_| ())
+        self.database.transaction_at_leisure("outbox put back", work).await.map(|_| ())
     }
 }
 

@@ -85,7 +85,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Changed>, TransactionError<BranchError>> {
         let work = move |tx: &mut Transaction<'_>| settle(tx, &it, Call::Confirm, now);
-        self.database.transaction("branch confirm", work).await
+        self.database.transaction_at_leisure("branch confirm", work).await
     }
 
     /// Discards the message of a branch, or makes sure that there will be none.
@@ -101,7 +101,7 @@ impl Store {
             }
             settle(tx, &it, Call::Cancel, now).map(|_| ())
         };
-        self.database.transaction("branch cancel", work).await
+        self.database.transaction_at_leisure("branch cancel", work).await
     }
 }
 

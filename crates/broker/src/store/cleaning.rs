@@ -41,6 +41,6 @@ impl Store {
             }
             Ok(rows)
         };
-        self.database.transaction("clean", work).await
+        self.database.transaction_at_leisure("clean", work).await
     }
 }

@@ -92,7 +92,7 @@ impl Store {
             }
             Ok(claimed)
         };
-        self.database.transaction("claim deliveries", work).await
+        self.database.transaction_at_leisure("claim deliveries", work).await
     }
 
     /// Writes what an attempt came to. `false` when a later attempt has the word.
@@ -120,7 +120,7 @@ impl Store {
                 bury(tx, &key, cause, now)
             }
         };
-        self.database.transaction("settle delivery", work).await
+        self.database.transaction_at_leisure("settle delivery", work).await
     }
 
     /// Makes dead letters of what waits on a lane whose subscription is off.
@@ -148,7 +148,7 @@ impl Store {
             }
             Ok(buried)
         };
-        self.database.transaction("bury deliveries", work).await
+        self.database.transaction_at_leisure("bury deliveries", work).await
     }
 
     /// Gives dead letters another life; those of one subscriber, topic or message when given.
