@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tradewind_base::id::Xid;
@@ -32,6 +32,10 @@ const CLEAN_EVERY: u32 = 240;
 
 /// Most transactions that one cleaning deletes: a short transaction.
 const CLEAN_MAX: u32 = 500;
+
+/// How long what was decided just now waits for what is decided next: nobody waits for Confirms
+/// and Cancels, and those that set out together are read, and sent, together.
+const COMPANY: Duration = Duration::from_millis(20);
 
 /// Between attempts to get a first shard.
 const EAGER: Duration = Duration::from_millis(100);
@@ -62,14 +66,26 @@ pub(super) fn start(inner: &Arc<Inner>, woken: mpsc::Receiver<Xid>, tasks: &Task
 }
 
 /// Marks a transaction as running, until it is dropped, also by a panic.
-struct Mark<'a> {
-    inner: &'a Inner,
+struct Mark {
+    inner: Arc<Inner>,
     xid: Xid,
     /// Marked beyond that: until its end is written down.
     kept: bool,
+    /// Its place on the lane.
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Mark<'_> {
+impl Mark {
+    /// `None` where it is running already, or the lane is full: then it stays in the log, where a
+    /// later look finds it.
+    fn set(inner: &Arc<Inner>, xid: Xid, lane: &Arc<Semaphore>) -> Option<Self> {
+        let permit = Arc::clone(lane).try_acquire_owned().ok()?;
+        let fresh = lock(&inner.running).insert(xid);
+        fresh.then(|| Self { inner: Arc::clone(inner), xid, kept: false, _permit: permit })
+    }
+}
+
+impl Drop for Mark {
     fn drop(&mut self) {
         if !self.kept {
             lock(&self.inner.running).remove(&self.xid);
@@ -149,7 +165,7 @@ impl Inner {
         loop {
             let (xids, lane) = tokio::select! {
                 () = cancel.cancelled() => break,
-                Some(xid) = woken.recv() => (vec![xid], &fresh),
+                Some(xid) = woken.recv() => (with_company(xid, &mut woken).await, &fresh),
                 _ = look.tick() => {
                     looks = looks.wrapping_add(1);
                     let clean = behind || looks.is_multiple_of(CLEAN_EVERY);
@@ -159,19 +175,15 @@ impl Inner {
                     (this.look().await, &found)
                 }
             };
-            for xid in xids {
-                // Without a place it stays in the log, where a later look finds it.
-                let Ok(permit) = Arc::clone(lane).try_acquire_owned() else { break };
-                if !lock(&this.running).insert(xid) {
-                    continue;
-                }
+            let marks = xids.into_iter().filter_map(|xid| Mark::set(this, xid, lane)).collect();
+            for (mark, record) in this.load(marks).await {
                 let inner = Arc::clone(this);
                 tasks.spawn_plain("tcc transaction", |cancel| async move {
-                    let _permit = permit;
-                    let mut mark = Mark { inner: &inner, xid, kept: false };
+                    // All of it, not only the field that is set.
+                    let mut mark = mark;
                     mark.kept = tokio::select! {
                         () = cancel.cancelled() => false,
-                        kept = Box::pin(inner.drive(xid)) => kept,
+                        kept = Box::pin(inner.drive(record)) => kept,
                     };
                 });
             }
@@ -199,12 +211,33 @@ impl Inner {
         })
     }
 
+    /// Reads the transactions that are marked, all at once.
+    async fn load(&self, marks: Vec<Mark>) -> Vec<(Mark, Record)> {
+        let xids: Vec<_> = marks.iter().map(|it| it.xid).collect();
+        if xids.is_empty() {
+            return Vec::new();
+        }
+        let read = move |tx: &mut Transaction<'_>| {
+            xids.iter().map(|it| log::load(tx, *it)).collect::<Result<Vec<_>, Error>>()
+        };
+        match self.database.read("tcc load", read).await {
+            Ok(records) => marks
+                .into_iter()
+                .zip(records)
+                .filter_map(|(mark, record)| Some((mark, record?)))
+                .collect(),
+            Err(error) => {
+                let error: TransactionError<Error> = error;
+                tracing::warn!(error = chain(&error), "failed to read decided transactions");
+                Vec::new()
+            }
+        }
+    }
+
     /// Does what is due for one transaction. Whether it stays marked as running, until its end is
     /// written down.
-    async fn drive(&self, xid: Xid) -> bool {
-        let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
-        let record: Result<_, TransactionError<Error>> = loaded;
-        let Ok(Some(record)) = record else { return false };
+    async fn drive(&self, record: Record) -> bool {
+        let xid = record.global.xid;
         let Some(epoch) = self.epoch(record.shard) else { return false };
         if record.global.expired(self.clock.now()) {
             if !pass!(self, record.name, BeforeTimeout, "before-timeout")
@@ -380,6 +413,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// What else is decided within [`COMPANY`].
+async fn with_company(first: Xid, woken: &mut mpsc::Receiver<Xid>) -> Vec<Xid> {
+    tokio::time::sleep(COMPANY).await;
+    let more = std::iter::from_fn(|| woken.try_recv().ok());
+    std::iter::once(first).chain(more.take(FOUND_MAX as usize)).collect()
 }
 
 /// What an answer that is no success means in the second phase.

@@ -21,8 +21,8 @@ use crate::wire::{Confirms, DoneTogether, Second, Try, Trys};
 const TRY_PLACES: usize = 4;
 /// The same for its Confirms, for which nobody waits.
 const CONFIRM_PLACES: usize = 2;
-/// How long a Confirm waits for others.
-const CONFIRM_PATIENCE: Duration = Duration::from_millis(10);
+/// How long a Confirm waits for others: those of transactions that set out together.
+const CONFIRM_PATIENCE: Duration = Duration::from_millis(2);
 
 /// The Trys and Confirms of one action.
 pub(super) struct Lane {
