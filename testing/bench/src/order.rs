@@ -48,7 +48,7 @@ const LOWER: Better = Better::Lower;
 const HIGHER: Better = Better::Higher;
 
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<Report> {
-    let binary = estate::binary()?;
+    let binary = crate::dist::binary()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Bench { settings, binary, report: Report::default() }.run())
 }

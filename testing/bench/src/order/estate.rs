@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::buyer::ask;
-use crate::machine_facts::{cpu_time, target_folder};
+use crate::machine_facts::cpu_time;
 
 /// How long an estate may take to be ready.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -63,17 +63,6 @@ pub(crate) fn free_addresses(count: usize) -> std::io::Result<Vec<SocketAddr>> {
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<_, _>>()?;
     held.iter().map(TcpListener::local_addr).collect()
-}
-
-/// The binary, built now if it must be.
-pub(crate) fn binary() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--package", "tradewind-cli"])
-        .status()
-        .context("cannot build the binary")?;
-    anyhow::ensure!(built.success(), "the binary does not build");
-    Ok(target_folder().join("release").join("tradewind"))
 }
 
 impl Estate {
