@@ -16,6 +16,7 @@ use tradewind_load::{Arrivals, Plan, Report, run};
 use super::buyer::Buyer;
 use super::estate::{Estate, Process};
 use super::measure::{count, rest};
+use super::{Bench, HIGHER, LOWER};
 
 /// How long the broker stands still: as long as it takes to see that orders fail and come back.
 const BROKER: Duration = Duration::from_secs(5);
@@ -49,6 +50,46 @@ pub(crate) struct Backlog {
     pub(crate) drained: f64,
     /// Seconds that took.
     pub(crate) took: f64,
+}
+
+impl Bench<'_> {
+    pub(super) async fn outages(
+        &mut self,
+        shop: &Estate,
+        buyer: &Arc<Buyer>,
+        rate: f64,
+    ) -> anyhow::Result<()> {
+        let it = broker(shop, buyer, rate).await?;
+        let failed = count(it.failed);
+        self.note("broker frozen for 5 s: orders that failed", ("", LOWER), &[failed]);
+        self.note("broker back: until no order fails", ("s", LOWER), &[it.back]);
+        let before = [it.before];
+        let metric = "broker back: p50 of orders".to_owned();
+        self.report.add((metric, "ms", LOWER), &[it.after], Some(("before", &before)), None);
+
+        let away = self.settings.outage;
+        let it = warehouses(shop, buyer, rate, away).await?;
+        let what = format!("warehouses frozen for {} s: orders placed", away.as_secs());
+        let offered = [rate];
+        self.report.add(
+            (what, "1/s", HIGHER),
+            &[it.placed],
+            Some(("offered", &offered)),
+            Some(0.95),
+        );
+        let failed = count(it.failed);
+        self.note("warehouses frozen: orders that failed", ("", LOWER), &[failed]);
+        self.note("warehouses back: deliveries that waited", ("", HIGHER), &[it.waiting]);
+        self.note("warehouses back: until they were made", ("s", LOWER), &[it.took]);
+        let metric = "warehouses back: deliveries under the same load".to_owned();
+        self.report.add(
+            (metric, "1/s", HIGHER),
+            &[it.drained],
+            Some(("arrivals", &offered)),
+            Some(2.0),
+        );
+        Ok(())
+    }
 }
 
 fn tell(processes: &[&Process], signal: &str) -> anyhow::Result<()> {
