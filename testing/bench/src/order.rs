@@ -6,13 +6,14 @@
 //! - At 30 %, in interleaved rounds, the same business steps without the guarantees
 //!   ([`parts`]), then with one after the other, up to the whole way. Beside each measurement a
 //!   prober feels what one durable step and one exchange cost at that moment.
-//! - Locks, the coordinator and MariaDB instead of what is the default.
 //! - The broker and the warehouses standing still under load ([`outage`]).
+//! - Locks, the coordinator and MariaDB instead of what is the default.
 //!
 //! An order's CPU and commits are those of all its processes until it has shipped.
 
 mod buyer;
 mod compare;
+mod diary;
 mod estate;
 mod instead;
 mod measure;
@@ -62,8 +63,9 @@ impl Bench<'_> {
         let rate = (0.3 * ceiling.rate).max(1.0);
         self.loads(&shop, &gateway, &ceiling).await?;
         self.compare(&shop, &gateway, rate, &folder).await?;
-        self.outages(&shop, &gateway, rate).await?;
+        self.warehouse_outage(&shop, &gateway, rate).await?;
         drop(shop);
+        self.broker_outage(rate).await?;
         self.instead(rate, &ceiling).await?;
         Ok(self.report)
     }
@@ -74,6 +76,18 @@ impl Bench<'_> {
 
     fn note(&mut self, what: &str, unit: (&'static str, Better), ours: &[f64]) {
         self.report.add((what.to_owned(), unit.0, unit.1), ours, None, None);
+    }
+
+    /// One figure of ours beside one of a peer.
+    fn beside(
+        &mut self,
+        what: &str,
+        (unit, better): (&'static str, Better),
+        ours: f64,
+        (peer, theirs): (&'static str, f64),
+        goal: Option<f64>,
+    ) {
+        self.report.add((what.to_owned(), unit, better), &[ours], Some((peer, &[theirs])), goal);
     }
 
     async fn shop(&self, settings: &[(String, String)]) -> anyhow::Result<Estate> {

@@ -18,6 +18,7 @@ use super::{Bench, LOWER, parts};
 /// What the whole way may add to the bare steps: durable steps and exchanges.
 const STEPS_MAX: f64 = 2.5;
 const EXCHANGES_MAX: f64 = 2.0;
+
 /// A way to place an order.
 struct Way<'a> {
     name: &'static str,

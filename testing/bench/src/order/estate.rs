@@ -1,4 +1,5 @@
 //! Processes under measurement: a whole estate, or a few servers.
+#![expect(clippy::print_stdout, reason = "what an audit finds is shown")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -145,6 +146,15 @@ impl Estate {
     pub(crate) fn process(&self, name: &str) -> anyhow::Result<&Process> {
         let found = self.processes.iter().find(|it| it.name == name);
         found.with_context(|| format!("there is no process {name}"))
+    }
+
+    /// Whether every invariant of the shop holds; says which does not.
+    pub(crate) fn audit(&self, binary: &Path) -> anyhow::Result<bool> {
+        let found = command(binary, &self.data).arg("audit").output()?;
+        if !found.status.success() {
+            println!("{}", String::from_utf8_lossy(&found.stdout));
+        }
+        Ok(found.status.success())
     }
 
     /// What it has used until now.
