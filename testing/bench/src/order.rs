@@ -6,6 +6,7 @@
 //! - At 30 %, in interleaved rounds, the same business steps without the guarantees
 //!   ([`parts`]), then with one after the other, up to the whole way. Beside each measurement a
 //!   prober feels what one durable step and one exchange cost at that moment.
+//! - Twice the ceiling, and after it ([`overload`]).
 //! - The broker and the warehouses standing still under load ([`outage`]).
 //! - Locks, the coordinator and MariaDB instead of what is the default.
 //!
@@ -18,6 +19,7 @@ mod estate;
 mod instead;
 mod measure;
 mod outage;
+mod overload;
 pub(crate) mod parts;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +64,7 @@ impl Bench<'_> {
         let ceiling = self.ceiling(&shop, &gateway).await?;
         let rate = (0.3 * ceiling.rate).max(1.0);
         self.loads(&shop, &gateway, &ceiling).await?;
+        self.overload(&shop, &gateway, &ceiling).await?;
         self.compare(&shop, &gateway, rate, &folder).await?;
         self.warehouse_outage(&shop, &gateway, rate).await?;
         drop(shop);
