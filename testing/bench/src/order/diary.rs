@@ -12,6 +12,7 @@ use tradewind_load::{Histogram, Outcome, Plan, Work};
 
 use super::buyer::Buyer;
 use super::measure::count;
+use super::{Bench, LOWER};
 
 /// Orders that are on their way at once: more than ever are, so that none waits in the generator.
 pub(super) const IN_FLIGHT_MAX: usize = 4000;
@@ -152,6 +153,18 @@ impl Window {
     /// Failures that leave open whether the order is placed.
     pub(super) fn open(&self) -> f64 {
         count(OPEN.iter().filter_map(|it| self.failed.get(*it)).sum())
+    }
+}
+
+impl Bench<'_> {
+    /// How the orders of a window failed.
+    pub(super) fn tell_failures(&mut self, when: &str, window: &Window) {
+        for (class, orders) in &window.failed {
+            let what = format!("{when}: orders that failed, {class}");
+            self.note(&what, ("", LOWER), &[count(*orders)]);
+        }
+        let what = format!("{when}: orders that may be placed or not");
+        self.note(&what, ("", LOWER), &[window.open()]);
     }
 }
 

@@ -59,11 +59,9 @@ impl Bench<'_> {
         );
         self.note("twice the ceiling: p50 of those placed", ("ms", LOWER), &[over.at(0.5)]);
         self.note("twice the ceiling: p99 of those placed", ("ms", LOWER), &[over.at(0.99)]);
-        let of = format!("twice the ceiling, of {} orders offered", over.offered);
-        for (class, orders) in &over.failed {
-            self.note(&format!("{of}: {class}"), ("", LOWER), &[count(*orders)]);
-        }
-        self.note(&format!("{of}: not known whether placed"), ("", LOWER), &[over.open()]);
+        let offered = [count(over.offered)];
+        self.note("twice the ceiling: orders offered", ("", HIGHER), &offered);
+        self.tell_failures("twice the ceiling", &over);
 
         let calm = log.calm(end, end + BACK_MAX, LIKE * before.at(0.5));
         let back = calm.unwrap_or(BACK_MAX);

@@ -77,12 +77,10 @@ impl Bench<'_> {
 
         let frozen = log.window(story.frozen, story.returned);
         let lasted = story.returned.saturating_sub(story.frozen).as_secs_f64();
-        let of = format!("broker frozen for {lasted:.0} s, of {} orders offered", frozen.offered);
-        self.note(&format!("{of}: placed"), ("", HIGHER), &[count(frozen.placed)]);
-        for (class, orders) in &frozen.failed {
-            self.note(&format!("{of}: {class}"), ("", LOWER), &[count(*orders)]);
-        }
-        self.note(&format!("{of}: not known whether placed"), ("", LOWER), &[frozen.open()]);
+        let of = format!("broker frozen for {lasted:.0} s");
+        self.note(&format!("{of}: orders offered"), ("", HIGHER), &[count(frozen.offered)]);
+        self.note(&format!("{of}: orders placed"), ("", HIGHER), &[count(frozen.placed)]);
+        self.tell_failures(&of, &frozen);
 
         let last = log.last_failure().unwrap_or_default();
         let back = story.returned + last.saturating_sub(story.returned);
