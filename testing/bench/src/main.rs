@@ -2,10 +2,12 @@
 //!
 //! A bench runs ours and each peer found on the machine in interleaved rounds, so that a slow
 //! minute of the machine hits all alike, prints a table and writes `target/bench/NAME.json`. What
-//! counts is the ratio within one run. Add a bench as a module with a function of the type
+//! counts is the ratio within one run. Everything measured is built with the profile `dist`, this
+//! program too ([`dist`]). Add a bench as a module with a function of the type
 //! [`Bench`] and a line in [`BENCHES`].
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod dist;
 mod machine_facts;
 mod order;
 mod report;
@@ -83,6 +85,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         BENCHES.iter().filter(|it| arguments.name == "all" || arguments.name == it.0).collect();
     let names = || BENCHES.iter().map(|it| it.0).collect::<Vec<_>>().join(", ");
     anyhow::ensure!(!chosen.is_empty(), "no bench `{}`; there are: {}", arguments.name, names());
+    dist::enter()?;
     let settings = Settings {
         rounds: arguments.rounds.clamp(1, 100),
         span: Duration::try_from_secs_f64(arguments.seconds.clamp(0.1, 60.0))?,
@@ -90,9 +93,6 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         folder: machine_facts::target_folder().join("bench"),
     };
     std::fs::create_dir_all(&settings.folder).context("cannot make target/bench")?;
-    if cfg!(debug_assertions) {
-        println!("a debug build: these figures say nothing; use --release");
-    }
     for (name, bench) in chosen {
         println!("{}", machine_facts::headline(name));
         let report = bench(&settings).with_context(|| format!("bench {name}"))?;

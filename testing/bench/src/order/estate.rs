@@ -1,4 +1,5 @@
 //! Processes under measurement: a whole estate, or a few servers.
+#![expect(clippy::print_stdout, reason = "what an audit finds is shown")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::buyer::ask;
-use crate::machine_facts::{cpu_time, target_folder};
+use crate::machine_facts::cpu_time;
 
 /// How long an estate may take to be ready.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -63,17 +64,6 @@ pub(crate) fn free_addresses(count: usize) -> std::io::Result<Vec<SocketAddr>> {
         .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect::<Result<_, _>>()?;
     held.iter().map(TcpListener::local_addr).collect()
-}
-
-/// The binary, built now if it must be.
-pub(crate) fn binary() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--package", "tradewind-cli"])
-        .status()
-        .context("cannot build the binary")?;
-    anyhow::ensure!(built.success(), "the binary does not build");
-    Ok(target_folder().join("release").join("tradewind"))
 }
 
 impl Estate {
@@ -156,6 +146,15 @@ impl Estate {
     pub(crate) fn process(&self, name: &str) -> anyhow::Result<&Process> {
         let found = self.processes.iter().find(|it| it.name == name);
         found.with_context(|| format!("there is no process {name}"))
+    }
+
+    /// Whether every invariant of the shop holds; says which does not.
+    pub(crate) fn audit(&self, binary: &Path) -> anyhow::Result<bool> {
+        let found = command(binary, &self.data).arg("audit").output()?;
+        if !found.status.success() {
+            println!("{}", String::from_utf8_lossy(&found.stdout));
+        }
+        Ok(found.status.success())
     }
 
     /// What it has used until now.
