@@ -14,10 +14,10 @@
 //!   reported of a shop that is right, in whatever state of whatever transaction it is read.
 //!
 //! # Limits
-//! Memory is bounded by the window and, for ORDER-1, by a million ids. LOCK-1 and the registry's
-//! invariants are in no database: see [`invariants::NOT_COVERED`]. A row that is older than a day
-//! may have lost what explains it (finished messages, logs and fences are cleaned); what would be
-//! broken by that is not reported.
+//! Memory is bounded by the window and, for ORDER-1, by a million ids. The registry's invariants are
+//! in no database: see [`invariants::NOT_COVERED`]. LOCK-1 is told of writes since the flow of stock
+//! keeps their tokens. A row that is older than a day may have lost what explains it (finished
+//! messages, logs and fences are cleaned); what would be broken by that is not reported.
 
 mod databases;
 pub mod facts;

@@ -79,8 +79,11 @@ async fn buy(mut client: Client, number: usize, end: Instant) -> Vec<String> {
 /// R0.1: the invariants hold at every moment, and the audit says so at every moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
-    let settings =
-        vec![("warehouse.ship_after", "1s".to_owned()), ("inventory.audit_every", "1s".to_owned())];
+    let settings = vec![
+        ("warehouse.ship_after", "1s".to_owned()),
+        ("inventory.audit_every", "1s".to_owned()),
+        ("inventory.lock", "sql".to_owned()),
+    ];
     let mut estate = Estate::start_with(settings).await;
     let data = estate.data();
     let before = audit(&data, &[]).await;
@@ -117,7 +120,9 @@ async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
     assert_eq!(settled.code, Some(0), "{:#} {}", settled.report, settled.errors);
     let orders = u64::try_from(placed.len()).unwrap();
     assert_eq!(settled.checked("JOIN-4"), orders);
-    for it in ["STOCK-4", "ORDER-1", "ORDER-2", "POINTS-2", "SHIP-1", "TX-1", "MSG-2", "JOIN-2"] {
+    for it in
+        ["STOCK-4", "ORDER-1", "ORDER-2", "POINTS-2", "SHIP-1", "TX-1", "MSG-2", "LOCK-1", "JOIN-2"]
+    {
         assert!(orders <= settled.checked(it), "{it}: {:#}", settled.report);
     }
     // The servers look at their own databases with the same checks.
@@ -174,6 +179,13 @@ const DAMAGES: &[Damage] = &[
         "INSERT INTO tradewind_fence SELECT xid, 1, action, initiator, 3, deadline_ms, changed_ms, \
          reservation FROM tradewind_fence WHERE status = 2 AND branch = 2 LIMIT 1",
         "TX-3",
+    ),
+    ("inventory", "UPDATE stock SET fence = fence - 1 WHERE 0 < fence", "LOCK-1"),
+    (
+        "inventory",
+        "DROP TRIGGER stock_flow_no_update; UPDATE stock_flow SET token = 0 WHERE id = \
+         (SELECT MAX(id) FROM stock_flow WHERE 1 < token)",
+        "LOCK-1",
     ),
     ("points", "UPDATE account SET balance = balance + 1", "POINTS-1"),
     (
