@@ -86,7 +86,7 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 const ROWS_MAX: usize = 1_000_000;
 
 impl Place {
-    async fn open(
+    pub(crate) async fn open(
         service: &'static str,
         url: &DatabaseUrl,
         table: &'static str,

@@ -20,6 +20,7 @@
 //! messages, logs and fences are cleaned); what would be broken by that is not reported.
 
 mod databases;
+mod decided;
 pub mod facts;
 pub mod invariants;
 mod keys;
