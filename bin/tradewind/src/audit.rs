@@ -101,16 +101,13 @@ fn urls(config: &Config) -> Urls {
         let named = host.database.clone().map(|it| it.0);
         named.unwrap_or_else(|| DatabaseUrl::sqlite(&file(service)))
     };
-    // It need not have run.
-    let coordinator = &config.coordinator.host;
-    let has_coordinator = coordinator.database.is_some() || file("coordinator").is_file();
     Urls {
         order: url("order", &config.order.host),
         inventory: url("inventory", &config.inventory.host),
         points: url("points", &config.points.host),
         warehouse: url("warehouse", &config.warehouse.host),
         broker: url("broker", &config.broker.host),
-        coordinator: has_coordinator.then(|| url("coordinator", coordinator)),
+        coordinator: url("coordinator", &config.coordinator.host),
     }
 }
 
