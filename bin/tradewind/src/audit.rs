@@ -113,8 +113,11 @@ fn urls(config: &Config) -> Urls {
 
 /// The ids in a file, one a line; empty lines and those that begin with `#` are left out.
 fn expected(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the list of orders {}", path.display()))?;
+    let wrong = || format!("cannot read the list of orders {}", path.display());
+    // To open a pipe that nobody writes into is to wait for ever.
+    let is_file = std::fs::metadata(path).with_context(wrong)?.is_file();
+    anyhow::ensure!(is_file, "{}: it is not a regular file", wrong());
+    let text = std::fs::read_to_string(path).with_context(wrong)?;
     let lines = text.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

@@ -1,5 +1,6 @@
 //! The databases of the shop, opened to look.
 
+use std::fs::metadata;
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -46,6 +47,15 @@ pub enum ReadError {
         service: &'static str,
         /// What is missing.
         table: &'static str,
+    },
+    /// Where its file should be is a folder, a pipe, a device. To open a pipe is to wait for
+    /// somebody at its other end.
+    #[error("the database of {service} cannot be read: {path} is not a regular file")]
+    NoFile {
+        /// Whose.
+        service: &'static str,
+        /// What is not one.
+        path: String,
     },
     /// It is not there, and it was.
     #[error("the database of {service} is missing, and there are transactions in it: {row}")]
@@ -112,6 +122,9 @@ impl Place {
             ..Options::default()
         };
         let at = url.clone();
+        if let Some(path) = no_file(url) {
+            return Err(ReadError::NoFile { service, path });
+        }
         let open = move || Database::open_read_only(&at, options, service);
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.unwrap_or_else(|error| Err(OpenError::Thread(error.into())));
@@ -170,6 +183,15 @@ impl Place {
         // It closes in the background if it takes long.
         drop(self.database.close().await);
     }
+}
+
+/// What of a SQLite database is there and no regular file: the file itself, or what SQLite would
+/// open beside it.
+fn no_file(url: &DatabaseUrl) -> Option<String> {
+    let shown = url.to_string();
+    let path = shown.strip_prefix("sqlite:")?;
+    let all = ["", "-wal", "-shm", "-journal"].into_iter().map(|it| format!("{path}{it}"));
+    all.into_iter().find(|it| metadata(it).is_ok_and(|it| !it.is_file()))
 }
 
 impl Databases {
