@@ -82,7 +82,7 @@ fn short(
     let sums: std::collections::BTreeMap<_, _> = sums.into_iter().collect();
     let mut page = Page::default();
     for (user, balance) in accounts {
-        compare(&mut page, user.clone(), balance, sums.get(&user).map_or(0, |it| it.0));
+        compare(&mut page, &user, balance, sums.get(&user).map_or(0, |it| it.0));
         page.last = Some(user.into());
     }
     Ok(page)
@@ -110,12 +110,12 @@ fn long(
     }
     let mut page = Page { last: Some(user.into()), ..Page::default() };
     if let Some(balance) = tx.query_one(BALANCE, params![user], |row| row.get::<i64>(0))? {
-        compare(&mut page, user.to_owned(), balance, part.sum.saturating_add(more));
+        compare(&mut page, user, balance, part.sum.saturating_add(more));
     }
     Ok(page)
 }
 
-fn compare(page: &mut Page, user: String, balance: i64, ledger: i64) {
+fn compare(page: &mut Page, user: &str, balance: i64, ledger: i64) {
     page.checked += 1;
     if balance != ledger {
         page.broken.push(format!("user={user} balance={balance} ledger={ledger}"));
