@@ -101,23 +101,23 @@ fn urls(config: &Config) -> Urls {
         let named = host.database.clone().map(|it| it.0);
         named.unwrap_or_else(|| DatabaseUrl::sqlite(&file(service)))
     };
-    // It need not have run.
-    let coordinator = &config.coordinator.host;
-    let has_coordinator = coordinator.database.is_some() || file("coordinator").is_file();
     Urls {
         order: url("order", &config.order.host),
         inventory: url("inventory", &config.inventory.host),
         points: url("points", &config.points.host),
         warehouse: url("warehouse", &config.warehouse.host),
         broker: url("broker", &config.broker.host),
-        coordinator: has_coordinator.then(|| url("coordinator", coordinator)),
+        coordinator: url("coordinator", &config.coordinator.host),
     }
 }
 
 /// The ids in a file, one a line; empty lines and those that begin with `#` are left out.
 fn expected(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the list of orders {}", path.display()))?;
+    let wrong = || format!("cannot read the list of orders {}", path.display());
+    // To open a pipe that nobody writes into is to wait for ever.
+    let is_file = std::fs::metadata(path).with_context(wrong)?.is_file();
+    anyhow::ensure!(is_file, "{}: it is not a regular file", wrong());
+    let text = std::fs::read_to_string(path).with_context(wrong)?;
     let lines = text.lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }

@@ -1,10 +1,13 @@
 //! The databases of the shop, opened to look.
 
+use std::fs::metadata;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tradewind::sql::{
     self, Database, DatabaseUrl, Dialect, OpenError, Options, Transaction, TransactionError, params,
 };
+use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 
 /// Where the databases are.
 #[derive(Clone, Debug)]
@@ -19,8 +22,9 @@ pub struct Urls {
     pub warehouse: DatabaseUrl,
     /// The broker's.
     pub broker: DatabaseUrl,
-    /// The coordinator's: the log of orders' transactions, when they are run by it.
-    pub coordinator: Option<DatabaseUrl>,
+    /// The coordinator's: the log of orders' transactions, when they are run by it. It need not be
+    /// there as long as no transaction says that it was.
+    pub coordinator: DatabaseUrl,
 }
 
 /// Why a database could not be read.
@@ -43,6 +47,23 @@ pub enum ReadError {
         service: &'static str,
         /// What is missing.
         table: &'static str,
+    },
+    /// Where its file should be is a folder, a pipe, a device. To open a pipe is to wait for
+    /// somebody at its other end.
+    #[error("the database of {service} cannot be read: {path} is not a regular file")]
+    NoFile {
+        /// Whose.
+        service: &'static str,
+        /// What is not one.
+        path: String,
+    },
+    /// It is not there, and it was.
+    #[error("the database of {service} is missing, and there are transactions in it: {row}")]
+    Missing {
+        /// Whose.
+        service: &'static str,
+        /// What says so.
+        row: String,
     },
     /// A read failed.
     #[error("cannot read the database of {service}")]
@@ -75,6 +96,8 @@ pub(crate) struct Databases {
     pub(crate) points: Place,
     pub(crate) warehouse: Place,
     pub(crate) broker: Place,
+    /// None that never ran, as far as its database tells: [`ReadError::Missing`] if anybody else
+    /// tells otherwise.
     pub(crate) coordinator: Option<Place>,
     /// Whether every log is there that orders' transactions are in.
     pub(crate) log_known: bool,
@@ -86,7 +109,7 @@ const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 const ROWS_MAX: usize = 1_000_000;
 
 impl Place {
-    async fn open(
+    pub(crate) async fn open(
         service: &'static str,
         url: &DatabaseUrl,
         table: &'static str,
@@ -99,6 +122,9 @@ impl Place {
             ..Options::default()
         };
         let at = url.clone();
+        if let Some(path) = no_file(url) {
+            return Err(ReadError::NoFile { service, path });
+        }
         let open = move || Database::open_read_only(&at, options, service);
         let opened = tokio::task::spawn_blocking(open).await;
         let opened = opened.unwrap_or_else(|error| Err(OpenError::Thread(error.into())));
@@ -127,17 +153,6 @@ impl Place {
             Ok(tx.query_one(sql, params![table], |row| row.get::<i64>(0))? != Some(0))
         })
         .await
-    }
-
-    /// An order service that decides itself has a fence too, without rows: it could be moved to a
-    /// coordinator at any restart.
-    async fn coordinated(mut self) -> Result<Self, ReadError> {
-        if self.fences {
-            let sql = "SELECT COUNT(*) FROM (SELECT xid FROM tradewind_fence LIMIT 1) f";
-            let read = move |tx: &mut Transaction<'_>| tx.query_one(sql, &[], |row| row.get(0));
-            self.fences = self.read("audit: own branches", read).await? != Some(0_i64);
-        }
-        Ok(self)
     }
 
     /// Runs one read.
@@ -170,6 +185,15 @@ impl Place {
     }
 }
 
+/// What of a SQLite database is there and no regular file: the file itself, or what SQLite would
+/// open beside it.
+fn no_file(url: &DatabaseUrl) -> Option<String> {
+    let shown = url.to_string();
+    let path = shown.strip_prefix("sqlite:")?;
+    let all = ["", "-wal", "-shm", "-journal"].into_iter().map(|it| format!("{path}{it}"));
+    all.into_iter().find(|it| metadata(it).is_ok_and(|it| !it.is_file()))
+}
+
 impl Databases {
     /// Opens all of them.
     ///
@@ -183,17 +207,15 @@ impl Databases {
             Place::open("warehouse", &urls.warehouse, "outbound"),
             Place::open("broker", &urls.broker, "message"),
         );
-        let order = match order {
-            Ok(it) => it.coordinated().await,
-            Err(error) => Err(error),
-        };
-        let coordinator = match &urls.coordinator {
-            Some(url) => match Place::open("coordinator", url, "tradewind_tcc").await {
-                // A place is set for it, and it never ran: it knows of no transaction.
-                Err(ReadError::Table { .. }) => None,
-                opened => Some(opened),
-            },
-            None => None,
+        let coordinator = match Place::open(COORDINATOR, &urls.coordinator, "tradewind_tcc").await {
+            // It never ran and knows of no transaction; or it is lost, and others will tell.
+            Err(ReadError::Table { .. }) => None,
+            Err(ReadError::Open { source: OpenError::File { source, .. }, .. })
+                if source.kind() == ErrorKind::NotFound =>
+            {
+                None
+            }
+            opened => Some(opened),
         };
         let mut errors = Vec::new();
         let mut keep = |it: Result<Place, ReadError>| it.map_err(|it| errors.push(it)).ok();
@@ -221,6 +243,17 @@ impl Databases {
     /// Those with a log of transactions.
     pub(crate) fn logs(&self) -> impl Iterator<Item = &Place> {
         std::iter::once(&self.order).chain(&self.coordinator).filter(|it| it.log)
+    }
+
+    /// Who decides over the transactions that are looked at: also a coordinator whose log is not
+    /// there.
+    pub(crate) fn deciders(&self) -> [&'static str; 2] {
+        [self.order.service, COORDINATOR]
+    }
+
+    /// Whether the log of this decider is missing.
+    pub(crate) fn lacks(&self, decider: &str) -> bool {
+        self.coordinator.is_none() && decider == COORDINATOR
     }
 
     /// All of them.

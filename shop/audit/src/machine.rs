@@ -54,7 +54,10 @@
 //! | log | needs | else |
 //! |---|---|---|
 //! | branch answered (fences read again) | its fence, unless cleaned | TX-1 |
-//! | undecided past its deadline, undone past its time | nobody drives it, or the list for a human | TX-2 |
+//! | undecided past its deadline, undone past its time | the list for a human; undone: the shop stands still | TX-2 |
+//!
+//! A coordinator whose database is not there has an empty log. What the tables above say of a fence
+//! that it decides over is then no finding but the proof that its log is lost.
 //!
 //! # Invariants of these checks
 //! 1. Facts that were read while the shop did everything right break nothing, in whatever state of

@@ -12,6 +12,7 @@ use tradewind_points::audit::POINTS_2;
 use tradewind_warehouse::audit::{SHIP_1, SHIP_2};
 
 use crate::databases::{Databases, ReadError};
+use crate::decided::phases;
 use crate::facts::{
     Decision, Effects, Entry, Message, MessageState, Order, Outbound, OutboundState, Pending,
     Phase, Reserved, ReservedState, Topic,
@@ -53,7 +54,6 @@ const ORDERS: &str = "SELECT h.id, h.user_id, h.state, h.points, h.xid, h.cancel
      LEFT JOIN tradewind_tcc c ON c.xid = h.cancel_xid WHERE ? < h.id AND h.id <= ?";
 const LINES: &str = "SELECT order_id, product_id, quantity FROM order_line \
      WHERE ? < order_id AND order_id <= ?";
-const LOG: &str = "SELECT xid, phase FROM tradewind_tcc WHERE ? <= xid AND xid <= ?";
 
 /// Compares every order with what all services have of it.
 ///
@@ -304,20 +304,15 @@ async fn causes(databases: &Databases, span: &Span) -> Result<BTreeMap<String, O
         }
     }
     if let Some(coordinator) = &databases.coordinator {
-        let xids = || orders.values().flat_map(|it| std::iter::once(&it.xid).chain(&it.cancel_xid));
-        let (first, last) = (xids().min().cloned(), xids().max().cloned());
-        if let (Some(first), Some(last)) = (first, last) {
-            let read = move |tx: &mut Transaction<'_>| {
-                let phase = |row: &Row| Ok((row.get::<String>(0)?, Phase::of(row.get(1)?)));
-                tx.query(LOG, params![first.as_str(), last.as_str()], phase)
-            };
-            let log: BTreeMap<_, _> =
-                coordinator.read("audit: log", read).await?.into_iter().collect();
-            for it in orders.values_mut() {
-                let phase = |xid: &String| log.get(xid).copied().flatten();
-                it.placing = it.placing.or_else(|| phase(&it.xid));
-                it.cancelling = it.cancelling.or_else(|| phase(it.cancel_xid.as_ref()?));
-            }
+        // What is in the own log is not in another one.
+        let placing = orders.values().filter(|it| it.placing.is_none()).map(|it| &it.xid);
+        let cancelling = orders.values().filter(|it| it.cancelling.is_none());
+        let wanted = placing.chain(cancelling.filter_map(|it| it.cancel_xid.as_ref()));
+        let log = phases(coordinator, wanted.cloned().collect()).await?;
+        for it in orders.values_mut() {
+            let phase = |xid: &String| log.get(xid).copied();
+            it.placing = it.placing.or_else(|| phase(&it.xid));
+            it.cancelling = it.cancelling.or_else(|| phase(it.cancel_xid.as_ref()?));
         }
     }
     Ok(orders)

@@ -9,9 +9,10 @@ use tradewind::audit::Findings;
 use tradewind::audit::estate::{TX_1, TX_2, TX_3, TX_4};
 use tradewind::base::id::Xid;
 use tradewind::sql::{Error, Row, Transaction, Value, params};
+use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 
 use crate::databases::{Databases, Place, ReadError};
-use crate::facts::{Fence, FenceStatus, Log, Phase};
+use crate::facts::{Fence, FenceStatus, Found, Log, Phase};
 use crate::machine::transaction::{lost_fence, missing, overdue, unfenced, unfounded, unheard};
 use crate::orders::hex;
 
@@ -44,6 +45,15 @@ const LOG: &str = "SELECT xid, name, phase, deadline_ms, begun_ms, due_ms, stuck
 const DECLARED: &str = "SELECT declared FROM tradewind_tcc WHERE xid = ?";
 const VERSION: &str = "SELECT version FROM tradewind_tcc WHERE xid = ?";
 const DRIVERS: &str = "SELECT COUNT(*) FROM tradewind_tcc_driver WHERE ? <= until_ms";
+// Each by the end of an index.
+const FENCED_LAST: &str = "SELECT MAX(m) FROM (\
+     SELECT MAX(changed_ms) AS m FROM tradewind_fence WHERE status = 1 \
+     UNION ALL SELECT MAX(changed_ms) FROM tradewind_fence WHERE status = 2 \
+     UNION ALL SELECT MAX(changed_ms) FROM tradewind_fence WHERE status = 3 \
+     UNION ALL SELECT MAX(changed_ms) FROM tradewind_fence WHERE status = 4) w";
+const DRIVEN_LAST: &str = "SELECT MAX(m) FROM (\
+     SELECT MAX(finished_ms) AS m FROM tradewind_tcc \
+     UNION ALL SELECT MAX(until_ms) FROM tradewind_tcc_driver) w";
 
 /// What is on the lists of the logs, to be told beside the findings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +87,7 @@ pub(crate) async fn walk(
             let open = !log.phase.fate().over;
             tally.open += u64::from(open);
             tally.stuck += u64::from(open && log.stuck);
-            if overdue(&xid, &log, now_ms).is_some() && late.len() < LATE_MAX {
+            if overdue(&xid, &log, now_ms, now_ms).is_some() && late.len() < LATE_MAX {
                 late.push((xid, log));
             }
         }
@@ -132,7 +142,7 @@ async fn window(
         for found in
             unfounded(xid, log, of, now_ms).into_iter().chain(unheard(xid, log, of, now_ms))
         {
-            findings.broken(found.invariant, found.row);
+            tell(databases, of, found, findings)?;
         }
         if !missing(xid, log, of).is_empty() {
             last = last.max(Some(xid));
@@ -152,7 +162,7 @@ async fn window(
         // before can be without one.
         for found in missing(xid, logs.get(xid), of) {
             if logs.contains_key(xid) || !known_now(databases, xid).await? {
-                findings.broken(found.invariant, found.row);
+                tell(databases, of, found, findings)?;
             }
         }
     }
@@ -169,10 +179,25 @@ async fn window(
     Ok(logs)
 }
 
+/// A finding; if the log that would explain it is not there, the end of the audit: without it
+/// nothing is known of the transactions in it, and the shop has them.
+fn tell(
+    databases: &Databases,
+    fences: &[Fence],
+    found: Found,
+    findings: &mut Findings,
+) -> Result<(), ReadError> {
+    if fences.iter().any(|it| databases.lacks(&it.initiator)) {
+        return Err(ReadError::Missing { service: COORDINATOR, row: found.row });
+    }
+    findings.broken(found.invariant, found.row);
+    Ok(())
+}
+
 async fn fences(databases: &Databases, span: &Span) -> Result<Fences, ReadError> {
     let mut all = Fences::new();
     // Who decides elsewhere is not judged here.
-    let initiators: Vec<_> = databases.logs().map(|it| it.service).collect();
+    let initiators = databases.deciders();
     let mut keep = |rows: Vec<Option<(String, Fence)>>| {
         for (xid, fence) in rows.into_iter().flatten() {
             if initiators.contains(&fence.initiator.as_str()) {
@@ -286,7 +311,7 @@ async fn declared(
 }
 
 /// Transactions that seem to be left alone are looked at again a little later. If none of a log
-/// has moved, and somebody drives that log, they are.
+/// has moved, they are; whether anybody drives that log or not: it may be gone for good.
 async fn overdue_ones(
     databases: &Databases,
     late: Vec<(String, Log)>,
@@ -298,28 +323,45 @@ async fn overdue_ones(
     }
     tokio::time::sleep(PATIENCE).await;
     let later_ms = now_ms + i64::try_from(PATIENCE.as_millis()).unwrap_or(0);
+    let mut driven = Vec::new();
     let places: Vec<_> = databases.logs().collect();
-    for place in places {
+    for place in &places {
         let read = move |tx: &mut Transaction<'_>| {
             tx.query_one(DRIVERS, params![later_ms], |row| row.get::<i64>(0))
         };
-        if place.read("audit: drivers", read).await? == Some(0) {
-            continue;
-        }
+        driven.push(place.read("audit: drivers", read).await? != Some(0));
+    }
+    // A shop has one life: if one of its logs is driven, the others should be as well.
+    let alive_ms = if driven.contains(&true) { now_ms } else { last_seen(databases).await? };
+    for (place, driven) in places.into_iter().zip(driven) {
         let mut alone = Vec::new();
         let mut moved = false;
         for (xid, log) in late.iter().filter(|it| it.1.service == place.service) {
             if version(place, xid).await? == Some(log.version) {
-                alone.extend(overdue(xid, log, now_ms));
+                alone.extend(overdue(xid, log, now_ms, alive_ms));
             } else {
                 moved = true;
             }
         }
+        let left = if driven { "" } else { ", and nobody drives its log" };
         for found in alone.into_iter().filter(|_| !moved) {
-            findings.broken(found.invariant, found.row);
+            findings.broken(found.invariant, format!("{}{left}", found.row));
         }
     }
     Ok(())
+}
+
+/// When the shop last did anything for a transaction, or meant to.
+async fn last_seen(databases: &Databases) -> Result<i64, ReadError> {
+    let fenced = databases.fenced().map(|it| (it, FENCED_LAST));
+    let places: Vec<_> = fenced.chain(databases.logs().map(|it| (it, DRIVEN_LAST))).collect();
+    let mut last = 0;
+    for (place, sql) in places {
+        let read =
+            move |tx: &mut Transaction<'_>| tx.query_one(sql, &[], |row| row.get::<Option<i64>>(0));
+        last = last.max(place.read("audit: last seen", read).await?.flatten().unwrap_or(0));
+    }
+    Ok(last)
 }
 
 /// An xid as the broker's tables have it: 16 bytes. What lies behind every xid lies behind these.

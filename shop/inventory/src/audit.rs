@@ -1,8 +1,8 @@
-//! The invariants of stock, over this service's own database.
+//! The invariants of stock and of its locks, over this service's own database.
 //!
 //! The words of each are in its constant; how it is looked for is in [`CHECKS`]. Each check
 //! compares a row with what hangs on it: a product with its reservations and its flow, a
-//! reservation with its flow and its fence.
+//! reservation with its flow and its fence, a write under a lock with the tokens before it.
 
 use std::time::Duration;
 
@@ -27,6 +27,12 @@ pub const STOCK_4: Invariant = Invariant {
     statement: "a reservation is frozen once and ends at most once, in its row as in the flow",
 };
 
+/// LOCK-1.
+pub const LOCK_1: Invariant = Invariant {
+    number: "LOCK-1",
+    statement: "no write is accepted with a fencing token lower than one already seen",
+};
+
 /// Fence rows may be cleaned a day after they are final.
 const FENCED: Duration = Duration::from_secs(20 * 3600);
 
@@ -34,6 +40,11 @@ const PRODUCTS: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT product_id AS k FRO
      WHERE ? < product_id ORDER BY product_id LIMIT ?) w";
 const FLOW: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT id AS k FROM stock_flow \
      WHERE ? < id ORDER BY id LIMIT ?) w";
+// Of writes without a lock, and of stock that never was under one, there is nothing to say.
+const LOCKED_FLOW: &str = "SELECT MAX(k), COUNT(t) FROM (SELECT id AS k, token AS t \
+     FROM stock_flow WHERE ? < id ORDER BY id LIMIT ?) w";
+const LOCKED_PRODUCTS: &str = "SELECT MAX(k), COUNT(t) FROM (SELECT product_id AS k, \
+     NULLIF(fence, 0) AS t FROM stock WHERE ? < product_id ORDER BY product_id LIMIT ?) w";
 const RESERVATIONS: &str = "SELECT MAX(k), COUNT(*) FROM (SELECT xid AS k FROM reservation \
      WHERE ? < xid ORDER BY xid LIMIT ?) w";
 
@@ -92,6 +103,20 @@ const S4_FENCE: &str = "SELECT r.reference, r.product_id, r.state, f.status FROM
      OR f.status <> CASE r.state WHEN 'frozen' THEN 1 WHEN 'confirmed' THEN 2 ELSE 3 END) \
      ORDER BY r.reference, r.product_id";
 
+// The fences are a chain as well: each row tells the highest token after it, which is its own or
+// that of the row before it. So a token need only be compared with the row before. Rows from
+// before the flow knew of tokens have neither and compare with nothing.
+const L1: &str = "SELECT f.id, f.product_id, f.reference, f.token, f.fence_after, p.fence_after \
+     FROM stock_flow f LEFT JOIN stock_flow p ON p.id = (SELECT MAX(l.id) \
+         FROM stock_flow l WHERE l.product_id = f.product_id AND l.id < f.id) \
+     WHERE ? < f.id AND f.id <= ? AND (f.token < p.fence_after \
+     OR f.fence_after <> COALESCE(f.token, p.fence_after)) ORDER BY f.id";
+const L1_STOCK: &str = "SELECT s.product_id, s.fence, f.fence_after FROM stock s \
+     JOIN stock_flow f \
+     ON f.id = (SELECT MAX(l.id) FROM stock_flow l WHERE l.product_id = s.product_id) \
+     WHERE ? < s.product_id AND s.product_id <= ? AND s.fence <> f.fence_after \
+     ORDER BY s.product_id";
+
 /// What is looked for.
 pub const CHECKS: &[Check] = &[
     product(&STOCK_1, "out of bounds", 1000, &["product", "on_hand", "frozen"], S1),
@@ -143,6 +168,20 @@ pub const CHECKS: &[Check] = &[
         S4_FENCE,
         Some(FENCED),
     ),
+    locked(
+        "its token, or the fence after it, is not what follows from the row before it",
+        5000,
+        LOCKED_FLOW,
+        &["flow", "product", "reservation", "token", "fence_after", "fence_before"],
+        L1,
+    ),
+    locked(
+        "its fence is not the highest token of its flow",
+        1000,
+        LOCKED_PRODUCTS,
+        &["product", "fence", "flow_fence"],
+        L1_STOCK,
+    ),
 ];
 
 const fn product(
@@ -159,6 +198,17 @@ const fn product(
 const fn flow(what: &'static str, columns: &'static [&'static str], broken: &'static str) -> Check {
     let look = Columns { first: First::Number, columns, bound: FLOW, broken, recent: None };
     Check { invariant: &STOCK_3, what, window: 5000, look: Look::Rows(look) }
+}
+
+const fn locked(
+    what: &'static str,
+    window: u32,
+    bound: &'static str,
+    columns: &'static [&'static str],
+    broken: &'static str,
+) -> Check {
+    let look = Columns { first: First::Number, columns, bound, broken, recent: None };
+    Check { invariant: &LOCK_1, what, window, look: Look::Rows(look) }
 }
 
 const fn reservation(

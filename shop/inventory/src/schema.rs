@@ -226,6 +226,22 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     FENCE[0],
     FENCE[1],
     LOCK[0],
+    // LOCK-1 can be told from these two alone: a row of the product keeps only the highest token.
+    // Both are empty in rows from before, which say nothing of tokens.
+    Migration {
+        version: 18,
+        name: "add the fencing token to stock flow",
+        // The token that the write carried; none for one without a lock.
+        sqlite: "ALTER TABLE stock_flow ADD COLUMN token INTEGER",
+        mysql: "ALTER TABLE stock_flow ADD COLUMN token BIGINT",
+    },
+    Migration {
+        version: 19,
+        name: "add the fence to stock flow",
+        // The fence of the product's stock after the write.
+        sqlite: "ALTER TABLE stock_flow ADD COLUMN fence_after INTEGER",
+        mysql: "ALTER TABLE stock_flow ADD COLUMN fence_after BIGINT",
+    },
 ];
 
 const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(15);

@@ -18,6 +18,8 @@ const LOAD: Duration = Duration::from_secs(15);
 const BUYERS: usize = 8;
 /// No audit of a small shop takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
+/// One that has nothing to read ends at once, as far as anything does on a busy machine.
+const QUICK: Duration = Duration::from_secs(10);
 
 /// What an audit said.
 struct Said {
@@ -42,10 +44,14 @@ impl Said {
 }
 
 async fn audit(data: &Path, more: &[&str]) -> Said {
+    audit_within(LIMIT, data, more).await
+}
+
+async fn audit_within(limit: Duration, data: &Path, more: &[&str]) -> Said {
     let mut command = Command::new(binary());
     // A folder without a configuration of its own.
     command.current_dir(data).arg("--data").arg(data).args(["audit", "--json"]).args(more);
-    let output = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await;
+    let output = tokio::time::timeout(limit, command.kill_on_drop(true).output()).await;
     let output = output.expect("the audit ends").expect("the audit can be started");
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -79,8 +85,11 @@ async fn buy(mut client: Client, number: usize, end: Instant) -> Vec<String> {
 /// R0.1: the invariants hold at every moment, and the audit says so at every moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
-    let settings =
-        vec![("warehouse.ship_after", "1s".to_owned()), ("inventory.audit_every", "1s".to_owned())];
+    let settings = vec![
+        ("warehouse.ship_after", "1s".to_owned()),
+        ("inventory.audit_every", "1s".to_owned()),
+        ("inventory.lock", "sql".to_owned()),
+    ];
     let mut estate = Estate::start_with(settings).await;
     let data = estate.data();
     let before = audit(&data, &[]).await;
@@ -117,7 +126,9 @@ async fn the_audit_is_quiet_at_work_and_loud_about_damage() {
     assert_eq!(settled.code, Some(0), "{:#} {}", settled.report, settled.errors);
     let orders = u64::try_from(placed.len()).unwrap();
     assert_eq!(settled.checked("JOIN-4"), orders);
-    for it in ["STOCK-4", "ORDER-1", "ORDER-2", "POINTS-2", "SHIP-1", "TX-1", "MSG-2", "JOIN-2"] {
+    for it in
+        ["STOCK-4", "ORDER-1", "ORDER-2", "POINTS-2", "SHIP-1", "TX-1", "MSG-2", "LOCK-1", "JOIN-2"]
+    {
         assert!(orders <= settled.checked(it), "{it}: {:#}", settled.report);
     }
     // The servers look at their own databases with the same checks.
@@ -175,6 +186,13 @@ const DAMAGES: &[Damage] = &[
          reservation FROM tradewind_fence WHERE status = 2 AND branch = 2 LIMIT 1",
         "TX-3",
     ),
+    ("inventory", "UPDATE stock SET fence = fence - 1 WHERE 0 < fence", "LOCK-1"),
+    (
+        "inventory",
+        "DROP TRIGGER stock_flow_no_update; UPDATE stock_flow SET token = 0 WHERE id = \
+         (SELECT MAX(id) FROM stock_flow WHERE 1 < token)",
+        "LOCK-1",
+    ),
     ("points", "UPDATE account SET balance = balance + 1", "POINTS-1"),
     (
         "points",
@@ -229,17 +247,26 @@ const DAMAGES: &[Damage] = &[
     ),
 ];
 
+/// A copy of the data with one damage more.
+fn damaged(data: &Path, (database, sql): (&str, &str)) -> tempfile::TempDir {
+    let copy = copied(data);
+    damage(copy.path(), database, sql);
+    copy
+}
+
+fn damage(data: &Path, database: &str, sql: &str) {
+    let connection = Connection::open(data.join(format!("{database}.db"))).unwrap();
+    connection.pragma_update(None, "ignore_check_constraints", 1).unwrap();
+    connection.pragma_update(None, "foreign_keys", 0).unwrap();
+    connection.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    assert!(0 < connection.changes(), "{sql}");
+}
+
 async fn every_damage_is_seen(data: &Path, shipped: &str, gone: &str) {
     let mut missed = Vec::new();
     for (database, sql, expected) in DAMAGES {
-        let copy = copied(data);
-        let connection = Connection::open(copy.path().join(format!("{database}.db"))).unwrap();
-        connection.pragma_update(None, "ignore_check_constraints", 1).unwrap();
-        connection.pragma_update(None, "foreign_keys", 0).unwrap();
         let sql = sql.replace("SHIPPED", shipped).replace("GONE", gone);
-        connection.execute_batch(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
-        assert!(0 < connection.changes(), "{sql}");
-        drop(connection);
+        let copy = damaged(data, (database, &sql));
         let said = audit(copy.path(), &[]).await;
         let broken = said.broken();
         if said.code != Some(1) || !broken.contains(*expected) {
@@ -255,6 +282,25 @@ async fn every_damage_is_seen(data: &Path, shipped: &str, gone: &str) {
 }
 
 async fn what_cannot_be_read_is_told(data: &Path) {
+    // A database of a coordinator is not needed, but not to be passed over either.
+    for database in ["order", "inventory", "points", "warehouse", "broker", "coordinator"] {
+        let copy = copied(data);
+        let file = copy.path().join(format!("{database}.db"));
+        drop(std::fs::remove_file(&file));
+        for make in ["mkfifo", "mkdir"] {
+            assert!(std::process::Command::new(make).arg(&file).status().unwrap().success());
+            let said = audit_within(QUICK, copy.path(), &[]).await;
+            assert_eq!(said.code, Some(2), "{database}: {:#} {}", said.report, said.errors);
+            let clear = format!("{database}.db is not a regular file");
+            assert!(said.errors.contains(&clear), "{}", said.errors);
+            drop(std::fs::remove_file(&file));
+        }
+    }
+    let pipe = data.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let said = audit_within(QUICK, data, &["--expect", pipe.to_str().unwrap()]).await;
+    assert_eq!(said.code, Some(2), "{:#} {}", said.report, said.errors);
+    assert!(said.errors.contains("not a regular file"), "{}", said.errors);
     for database in ["order", "inventory", "points", "warehouse", "broker"] {
         let copy = copied(data);
         let file = copy.path().join(format!("{database}.db"));
@@ -272,6 +318,107 @@ async fn what_cannot_be_read_is_told(data: &Path) {
             assert_eq!(file.is_file(), garbage);
         }
     }
+}
+
+/// TX-2, R0.1: a coordinator that is gone is noticed by what it left undone, one whose database is
+/// lost by what others have of its transactions.
+#[tokio::test]
+async fn the_audit_needs_the_log_of_a_coordinator() {
+    let settings = vec![
+        ("order.transactions", "coordinator".to_owned()),
+        ("warehouse.ship_after", "1s".to_owned()),
+    ];
+    let mut estate = Estate::start_with(settings).await;
+    let data = estate.data();
+    let token = estate.token().await;
+    let end = Instant::now() + Duration::from_secs(4);
+    let mut buyers = JoinSet::new();
+    for number in 0..3 {
+        buyers.spawn(buy(estate.gateway().bearer(&token), number, end));
+    }
+    while Instant::now() < end {
+        let said = audit(&data, &[]).await;
+        assert_eq!(said.code, Some(0), "{:#} {}", said.report, said.errors);
+    }
+    assert!(!buyers.join_all().await.concat().is_empty());
+    estate.settled().await;
+    estate.interrupt().await;
+    let stopped = audit(&data, &[]).await;
+    assert_eq!(stopped.code, Some(0), "{:#} {}", stopped.report, stopped.errors);
+
+    let past = now_ms() - 130_000;
+    for (database, sql, expected) in [
+        // Nobody drives anything in a stopped shop, and what is undecided is late all the same.
+        (
+            "coordinator",
+            format!("UPDATE tradewind_tcc SET phase = 1, deadline_ms = {past}"),
+            "TX-2",
+        ),
+        ("coordinator", "UPDATE tradewind_tcc SET phase = 2, due_ms = 1".to_owned(), "TX-2"),
+        ("coordinator", "DELETE FROM tradewind_tcc".to_owned(), "TX-1"),
+        ("order", "DELETE FROM tradewind_fence".to_owned(), "TX-1"),
+    ] {
+        let copy = damaged(&data, (database, &sql));
+        let said = audit(copy.path(), &[]).await;
+        assert_eq!(said.code, Some(1), "{sql}: {:#} {}", said.report, said.errors);
+        assert!(said.broken().contains(expected), "{sql}: {:?}", said.broken());
+    }
+    // Within its limit, or the list for a human knows of it.
+    for sql in [
+        format!("UPDATE tradewind_tcc SET phase = 2, due_ms = {} WHERE phase = 4", now_ms()),
+        "UPDATE tradewind_tcc SET phase = 2, stuck = 1, due_ms = 1 WHERE phase = 4".to_owned(),
+    ] {
+        let copy = damaged(&data, ("coordinator", &sql));
+        let said = audit(copy.path(), &[]).await;
+        assert_eq!(said.code, Some(0), "{sql}: {:#} {}", said.report, said.errors);
+    }
+    a_lost_log_is_told(&data).await;
+}
+
+/// How the database of the coordinator may be lost.
+async fn a_lost_log_is_told(data: &Path) {
+    let lost = || {
+        let copy = copied(data);
+        for it in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(copy.path().join(format!("coordinator.db{it}"))));
+        }
+        copy
+    };
+    for content in [None, Some(""), Some("this is no database, and long enough to be none\n")] {
+        let copy = lost();
+        if let Some(content) = content {
+            std::fs::write(copy.path().join("coordinator.db"), content).unwrap();
+        }
+        let said = audit(copy.path(), &[]).await;
+        assert_eq!(said.code, Some(2), "{content:?}: {:#} {}", said.report, said.errors);
+        assert!(said.errors.contains("database of coordinator"), "{}", said.errors);
+        assert_eq!(said.report, Value::Null, "nothing is known");
+    }
+    // Also when the order service has nothing of them any more.
+    let copy = lost();
+    damage(copy.path(), "order", "DELETE FROM tradewind_fence");
+    let said = audit(copy.path(), &[]).await;
+    assert_eq!(said.code, Some(2), "{:#} {}", said.report, said.errors);
+    // A log keeps what has ended for a day: who looks later needs it for what is reserved alone.
+    let copy = lost();
+    let aged = "UPDATE tradewind_fence SET changed_ms = 1";
+    for database in ["order", "inventory", "points", "warehouse"] {
+        damage(copy.path(), database, aged);
+    }
+    damage(copy.path(), "broker", "UPDATE branch_fence SET at_ms = 1");
+    let said = audit(copy.path(), &[]).await;
+    assert_eq!(said.code, Some(0), "{:#} {}", said.report, said.errors);
+    let one = "SELECT xid FROM tradewind_fence LIMIT 1";
+    let sql = format!("UPDATE tradewind_fence SET status = 1 WHERE xid = ({one})");
+    damage(copy.path(), "points", &sql);
+    let said = audit(copy.path(), &[]).await;
+    assert_eq!(said.code, Some(2), "{:#} {}", said.report, said.errors);
+    assert!(said.errors.contains("database of coordinator is missing"), "{}", said.errors);
+}
+
+fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
 }
 
 fn copied(data: &Path) -> tempfile::TempDir {

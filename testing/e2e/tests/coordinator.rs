@@ -126,7 +126,10 @@ async fn the_coordinator_may_die_at_any_time() {
     let frozen = estate.process("coordinator");
     frozen.freeze();
     let unknown = place(&mut alice, "frozen", &basket(1, 1)).await;
+    // It is away for a moment: nothing is late yet.
+    let meanwhile = estate.audit(&[]).await;
     frozen.thaw();
+    meanwhile.is_clean();
     let honest = [StatusCode::ACCEPTED, StatusCode::SERVICE_UNAVAILABLE];
     assert!(honest.contains(&unknown.status), "{} {}", unknown.status, unknown.text());
     let late = ordered(&mut alice, "frozen", &basket(1, 1)).await;

@@ -399,7 +399,7 @@ proptest! {
             let Some(log) = log else { continue };
             prop_assert_eq!(transaction::missing("txn", Some(&log), &after), []);
             prop_assert_eq!(transaction::unfenced(&log, &after, NOW), Vec::<u16>::new());
-            prop_assert_eq!(transaction::overdue("txn", &log, NOW), None);
+            prop_assert_eq!(transaction::overdue("txn", &log, NOW, NOW), None);
         }
     }
 }

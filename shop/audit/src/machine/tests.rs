@@ -311,12 +311,15 @@ fn a_transaction_that_nobody_moves_is_reported_unless_a_human_is_asked() {
     for (phase, known) in [(Phase::Trying, true), (Phase::Aborting, true), (Phase::Aborted, false)]
     {
         let it = log(phase, &[]);
-        assert_eq!(overdue("txn_1", &it, NOW), None, "{phase:?}");
-        assert_eq!(overdue("txn_1", &it, late).is_some(), known, "{phase:?}");
-        assert_eq!(overdue("txn_1", &Log { stuck: true, ..it }, late), None, "{phase:?}");
+        assert_eq!(overdue("txn_1", &it, NOW, NOW), None, "{phase:?}");
+        assert_eq!(overdue("txn_1", &it, late, late).is_some(), known, "{phase:?}");
+        // A shop that stands still owes no attempt; a decision it owes.
+        let undecided = phase == Phase::Trying;
+        assert_eq!(overdue("txn_1", &it, late, NOW).is_some(), undecided, "{phase:?}");
+        assert_eq!(overdue("txn_1", &Log { stuck: true, ..it }, late, late), None, "{phase:?}");
     }
     let forgotten = Log { due_ms: None, ..log(Phase::Committing, &[]) };
-    assert!(overdue("txn_1", &forgotten, NOW).is_some());
+    assert!(overdue("txn_1", &forgotten, NOW, NOW).is_some());
 }
 
 #[test]

@@ -101,21 +101,25 @@ pub fn lost_fence(xid: &str, branch: u16, service: &str) -> Found {
     Found { invariant: &TX_1, row }
 }
 
-/// A transaction that should have moved on by now; none when it is on the list for a human. It is
-/// wrong only while somebody drives the log.
+/// A transaction that should have moved on by now; none when it is on the list for a human.
+///
+/// A shop that is stopped in order leaves nothing undecided, but what is decided may wait for its
+/// next attempt, in another life of the shop: for it, time goes on only up to `alive_ms`, when the
+/// shop was last seen alive; now, if it is.
 #[must_use]
-pub fn overdue(xid: &str, log: &Log, now_ms: i64) -> Option<Found> {
+pub fn overdue(xid: &str, log: &Log, now_ms: i64, alive_ms: i64) -> Option<Found> {
     if log.stuck {
         return None;
     }
-    let late = now_ms - OVERDUE_MS;
     let what = match log.phase {
-        Phase::Trying if log.deadline_ms < late => {
+        Phase::Trying if log.deadline_ms < now_ms - OVERDUE_MS => {
             format!("is undecided since its deadline at {}", log.deadline_ms)
         }
         Phase::Committing | Phase::Aborting => match log.due_ms {
             None => "is decided and nobody will tell its branches".to_owned(),
-            Some(due) if due < late => format!("is {:?} and was due at {due}", log.phase),
+            Some(due) if due < alive_ms - OVERDUE_MS => {
+                format!("is {:?} and was due at {due}", log.phase)
+            }
             Some(_) => return None,
         },
         Phase::Trying | Phase::Committed | Phase::Aborted => return None,

@@ -74,7 +74,7 @@ impl Stock {
                 }
                 return Err(short(product, &name, quantity, left).into());
             }
-            rows::reserved(tx, call, &it.order_id, (product, quantity))?;
+            rows::reserved(tx, call, &it.order_id, (product, quantity), token)?;
         }
         Ok(())
     }

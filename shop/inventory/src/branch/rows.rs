@@ -38,8 +38,8 @@ const FREEZE_BLINDLY: &str = "UPDATE stock SET version = version + 1, \
 const CHANGE: &str = "UPDATE stock SET on_hand = on_hand + ?, frozen = frozen + ?, \
      version = version + 1 WHERE product_id = ? AND 0 <= frozen + ? AND 0 <= on_hand + ?";
 const FLOW: &str = "INSERT INTO stock_flow (product_id, kind, on_hand_change, frozen_change, \
-     on_hand_after, frozen_after, reference, at_ms) \
-     SELECT product_id, ?, ?, ?, on_hand, frozen, ?, ? FROM stock WHERE product_id = ?";
+     on_hand_after, frozen_after, reference, at_ms, token, fence_after) \
+     SELECT product_id, ?, ?, ?, on_hand, frozen, ?, ?, ?, fence FROM stock WHERE product_id = ?";
 const INSERT: &str = "INSERT INTO reservation (xid, branch, product_id, order_id, quantity, state, \
      reference, created_at_ms, updated_at_ms) VALUES (?, ?, ?, ?, ?, 'frozen', ?, ?, ?)";
 const END: &str = "UPDATE reservation SET state = ?, updated_at_ms = ? \
@@ -96,18 +96,19 @@ pub(super) fn freeze(
     Ok(done == 1)
 }
 
-/// Remembers what [`freeze`] did.
+/// Remembers what [`freeze`] did, and with which token.
 pub(super) fn reserved(
     tx: &mut Transaction<'_>,
     call: &Call,
     order_id: &str,
     (product, quantity): (i64, i64),
+    token: Option<i64>,
 ) -> Result<(), Error> {
     let (xid, now) = (call.xid.to_string(), call.now);
     let reference = format!("{xid}/{}", call.branch);
     let it = params![xid, call.branch, product, order_id, quantity, reference.as_str(), now, now];
     tx.execute(INSERT, it)?;
-    flow(tx, Flow::Freeze, (product, quantity), &reference, now)
+    flow(tx, Flow::Freeze, (product, quantity), &reference, token, now)
 }
 
 /// The lines of a branch, by product.
@@ -172,7 +173,8 @@ fn change(
     let (product, (on_hand, frozen)) = (line.product_id, kind.changes(line.quantity));
     let done = tx.execute(CHANGE, params![on_hand, frozen, product, frozen, on_hand])?;
     expect_one(done, "stock has less than was reserved")?;
-    Ok(flow(tx, kind, (product, line.quantity), &line.reference, now)?)
+    // Of all steps only the Try holds a lock.
+    Ok(flow(tx, kind, (product, line.quantity), &line.reference, None, now)?)
 }
 
 fn flow(
@@ -180,10 +182,11 @@ fn flow(
     kind: Flow,
     (product, quantity): (i64, i64),
     reference: &str,
+    token: Option<i64>,
     now: Timestamp,
 ) -> Result<(), Error> {
     let (on_hand, frozen) = kind.changes(quantity);
-    let it = params![kind.name(), on_hand, frozen, reference, now, product];
+    let it = params![kind.name(), on_hand, frozen, reference, now, token, product];
     tx.execute(FLOW, it).map(drop)
 }
 

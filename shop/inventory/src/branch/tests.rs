@@ -160,6 +160,55 @@ async fn the_branches_keep_stock_right_under_locks() {
     };
     let read: Result<_, TransactionError<sql::Error>> = shop.database.read("fence", read).await;
     assert!(0 < read.unwrap().unwrap(), "the token is in the row");
+    let found = audit::run(&shop.database, CHECKS, SystemClock::new().now()).await.unwrap();
+    let found = found.get("LOCK-1").unwrap();
+    assert!(0 < found.checked && found.violations == 0, "the tokens are in the flow: {found:?}");
+}
+
+/// A row of the flow of product 1 that changes nothing, with this token and this fence after it.
+macro_rules! write_with {
+    ($token:literal, $fence:literal) => {
+        concat!(
+            "INSERT INTO stock_flow (product_id, kind, on_hand_change, frozen_change, \
+             on_hand_after, frozen_after, reference, at_ms, token, fence_after) \
+             SELECT product_id, 'initial', 0, 0, on_hand, frozen, 'test', 0, ",
+            $token,
+            ", ",
+            $fence,
+            " FROM stock WHERE product_id = 1"
+        )
+    };
+}
+
+/// LOCK-1: the audit sees a write with an overtaken token, and a fence that went back.
+#[tokio::test]
+async fn the_audit_finds_an_overtaken_token() {
+    const STOCK_BACK: &str = "UPDATE stock SET fence = 1 WHERE product_id = 1";
+    const STOCK_ON: &str = "UPDATE stock SET fence = 9 WHERE product_id = 1";
+    let cases: &[(&[&str], usize)] = &[
+        (&[], 0),
+        (&[write_with!("9", "9"), STOCK_ON], 0),
+        // Of a process that does not know of tokens yet.
+        (&[write_with!("NULL", "NULL"), STOCK_ON], 0),
+        (&[STOCK_BACK], 1),
+        (&[write_with!("1", "1"), STOCK_BACK], 1),
+        (&[write_with!("1", "3")], 1),
+        (&[write_with!("NULL", "1"), STOCK_BACK], 1),
+        (&[write_with!("1", "1")], 2),
+    ];
+    for (damage, violations) in cases {
+        let shop = shop(LockKind::Sql).await;
+        for order in 1..=3 {
+            assert_eq!(shop.reserve(order, "ord_1", &[(1, 1)]).await.status, 200);
+            shop.done("reserve", "confirm", order).await;
+        }
+        for it in *damage {
+            shop.write(it).await;
+        }
+        let found = shop.violations().await;
+        assert!(found.iter().all(|it| it.invariant == "LOCK-1"), "{damage:?} {found:?}");
+        assert_eq!(found.len(), *violations, "{damage:?} {found:?}");
+    }
 }
 
 #[cfg(feature = "services")]
