@@ -8,6 +8,7 @@ use futures_util::stream;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tradewind_base::{Clock, Context, Rng, Tasks, Timestamp, TraceContext, fault};
+use tradewind_call::CallError;
 use tradewind_service::answer::chain;
 use tradewind_sql::{Database, Error, Row, Transaction, TransactionError, params};
 
@@ -67,6 +68,34 @@ pub struct Waiting {
     pub last_error: Option<String>,
 }
 
+/// What one turn of the relay came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Turn {
+    taken: usize,
+    /// How many could not be published.
+    failed: usize,
+    /// Some could not, now or before, and it is not known whether they can now.
+    behind: bool,
+}
+
+impl Turn {
+    const fn full(self) -> bool {
+        self.taken == BATCH as usize && self.failed == 0
+    }
+
+    /// This turn in the light of the one before.
+    const fn after(self, last: &Self) -> Self {
+        // Behind until a turn that looked ahead found nothing any more.
+        let behind = 0 < self.failed || last.behind && !(last.recovers() && self.taken == 0);
+        Self { behind, ..self }
+    }
+
+    /// Whether messages go out again while others still pause.
+    const fn recovers(self) -> bool {
+        self.behind && 0 < self.taken && self.failed == 0
+    }
+}
+
 struct Item {
     message: Publish,
     token: i64,
@@ -122,18 +151,19 @@ impl Outbox {
         let inner = Arc::clone(&self.inner);
         tasks.spawn("outbox relay", move |cancel| async move {
             let mut rng = Rng::from_entropy();
+            let mut last = Turn::default();
             loop {
-                let full = match inner.turn(&mut rng).await {
-                    Ok(taken) => taken == BATCH as usize,
-                    Err(error) => {
-                        tracing::warn!(error = chain(&error), "outbox cannot be read");
-                        false
-                    }
-                };
+                // A broker that takes messages again takes all of them: nobody's pause matters.
+                let ahead = if last.recovers() { PAUSE_MAX } else { Duration::ZERO };
+                let turn = inner.turn(&mut rng, ahead).await.unwrap_or_else(|error| {
+                    tracing::warn!(error = chain(&error), "outbox cannot be read");
+                    Turn::default()
+                });
+                last = turn.after(&last);
                 if cancel.is_cancelled() {
                     return;
                 }
-                if full {
+                if turn.full() || last.recovers() {
                     continue;
                 }
                 tokio::select! {
@@ -168,19 +198,25 @@ impl Outbox {
 }
 
 impl Inner {
-    /// Takes what is due and publishes it; says how many were taken.
-    async fn turn(&self, rng: &mut Rng) -> Result<usize, TransactionError<Error>> {
+    /// Takes what is due, of what failed before also what is due within `ahead`, and publishes it.
+    async fn turn(&self, rng: &mut Rng, ahead: Duration) -> Result<Turn, TransactionError<Error>> {
         let now = self.clock.now();
-        let seen = self.database.read("outbox due", move |tx| due(tx, now)).await?;
+        let look = move |tx: &mut Transaction<'_>| due(tx, now, now + ahead);
+        let seen = self.database.read("outbox due", look).await?;
         if seen.is_empty() {
-            return Ok(0);
+            return Ok(Turn::default());
         }
-        let items = self
-            .database
-            .transaction_at_leisure("outbox take", move |tx| take(tx, &seen, now))
-            .await?;
-        let count = items.len();
-        let left = self.publish_all(items).await?;
+        let take = move |tx: &mut Transaction<'_>| take(tx, &seen, now);
+        let items = self.database.transaction_at_leisure("outbox take", take).await?;
+        let mut turn = Turn { taken: items.len(), ..Turn::default() };
+        let left = match self.publish_all(items).await? {
+            Together::Left(items) => items,
+            Together::Failed(items, error) => {
+                turn.failed = items.len();
+                self.put_back(items, &error, rng.unit()).await?;
+                Vec::new()
+            }
+        };
         let jobs = left.into_iter().map(|it| {
             let share = rng.unit();
             self.publish(it, share)
@@ -188,15 +224,15 @@ impl Inner {
         let mut running = stream::iter(jobs.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
         while let Some(done) = running.next().await {
             // A row that could not be deleted is published again under the same id.
-            done?;
+            turn.failed += usize::from(!done?);
         }
-        Ok(count)
+        Ok(turn)
     }
 
-    /// Publishes several in one exchange; hands back those that must go alone.
-    async fn publish_all(&self, items: Vec<Item>) -> Result<Vec<Item>, TransactionError<Error>> {
+    /// Publishes several in one exchange.
+    async fn publish_all(&self, items: Vec<Item>) -> Result<Together, TransactionError<Error>> {
         if items.len() < 2 {
-            return Ok(items);
+            return Ok(Together::Left(items));
         }
         for it in &items {
             fault::point(format_args!("message.{}.taken", it.message.topic));
@@ -204,8 +240,15 @@ impl Inner {
         let messages = items.iter().map(|it| it.message.clone()).collect();
         let trace = |it: &Item| it.trace.map(|it| it.to_string()).unwrap_or_default();
         let all = PublishAll { messages, traces: items.iter().map(trace).collect() };
-        // What failed as a whole, also because the broker does not know it, goes one by one.
-        let Ok(Published { done }) = self.broker.publish_all(&all).await else { return Ok(items) };
+        let done = match self.broker.publish_all(&all).await {
+            Ok(Published { done }) => done,
+            // Refused as a whole, also because the broker does not know it: each alone learns why.
+            Err(error) if error.status().is_some_and(|it| it.is_client_error()) => {
+                return Ok(Together::Left(items));
+            }
+            // Nor would the broker answer to each alone.
+            Err(error) => return Ok(Together::Failed(items, error)),
+        };
         let mut done = done.into_iter();
         let (stored, left): (Vec<_>, Vec<_>) =
             items.into_iter().partition(|_| done.next().unwrap_or(false));
@@ -220,41 +263,71 @@ impl Inner {
             Ok(())
         };
         self.database.transaction_at_leisure("outbox done", work).await?;
-        Ok(left)
+        Ok(Together::Left(left))
     }
 
-    async fn publish(&self, item: Item, share: f64) -> Result<(), TransactionError<Error>> {
+    /// Publishes one; whether the broker has it.
+    async fn publish(&self, item: Item, share: f64) -> Result<bool, TransactionError<Error>> {
         let topic = item.message.topic.as_str();
         fault::point(format_args!("message.{topic}.taken"));
         let context = Context { trace: item.trace, ..Context::default() };
         let sent = context.scope(self.broker.publish(&item.message)).await;
-        let (row, token) = (bytes(item.message.id), item.token);
         let Err(error) = sent else {
             fault::point(format_args!("message.{topic}.relayed"));
+            let row = bytes(item.message.id);
             let work = move |tx: &mut Transaction<'_>| {
                 tx.execute("DELETE FROM message_outbox WHERE id = ?", params![row.clone()])
             };
-            return self.database.transaction_at_leisure("outbox done", work).await.map(|_| ());
+            return self.database.transaction_at_leisure("outbox done", work).await.map(|_| true);
         };
-        let reason: String = chain(&error).chars().take(REASON_CHARS_MAX).collect();
-        tracing::warn!(msg.id = %item.message.id, error = reason, "message not published yet");
-        let pause = Duration::from_millis(200) * 2_u32.saturating_pow(item.attempts.min(8));
-        let due = self.clock.now() + pause.min(PAUSE_MAX).mul_f64(0.5 + share / 2.0);
+        self.put_back(vec![item], &error, share).await.map(|()| false)
+    }
+
+    /// Notes why these were not published, and when they are tried again.
+    async fn put_back(
+        &self,
+        items: Vec<Item>,
+        error: &CallError,
+        share: f64,
+    ) -> Result<(), TransactionError<Error>> {
+        let reason: String = chain(error).chars().take(REASON_CHARS_MAX).collect();
+        let now = self.clock.now();
+        let row = |it: &Item| {
+            tracing::warn!(msg.id = %it.message.id, error = reason, "message not published yet");
+            let pause = Duration::from_millis(200) * 2_u32.saturating_pow(it.attempts.min(8));
+            let due = now + pause.min(PAUSE_MAX).mul_f64(0.5 + share / 2.0);
+            (due, bytes(it.message.id), it.token)
+        };
+        let rows: Vec<_> = items.iter().map(row).collect();
         let work = move |tx: &mut Transaction<'_>| {
             let sql =
                 "UPDATE message_outbox SET due_ms = ?, attempts = attempts + 1, last_error = ?
                 WHERE id = ? AND token = ?";
-            tx.execute(sql, params![due, &reason, row.clone(), token])
+            for (due, id, token) in &rows {
+                tx.execute(sql, params![*due, &reason, id.clone(), *token])?;
+            }
+            Ok(())
         };
-        self.database.transaction_at_leisure("outbox put back", work).await.map(|_| ())
+        self.database.transaction_at_leisure("outbox put back", work).await
     }
+}
+
+/// What became of several that were to be published in one exchange.
+enum Together {
+    /// All but these are published; each of these goes alone.
+    Left(Vec<Item>),
+    /// The broker is away, or has a fault.
+    Failed(Vec<Item>, CallError),
 }
 
 type Seen = Vec<(Vec<u8>, i64)>;
 
-fn due(tx: &mut Transaction<'_>, now: Timestamp) -> Result<Seen, Error> {
-    let sql = "SELECT id, token FROM message_outbox WHERE due_ms <= ? ORDER BY due_ms, id LIMIT ?";
-    tx.query(sql, params![now, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))
+/// What is due now, and what is due until `then` because it failed before.
+fn due(tx: &mut Transaction<'_>, now: Timestamp, then: Timestamp) -> Result<Seen, Error> {
+    let sql = "SELECT id, token FROM message_outbox
+        WHERE due_ms <= ? AND (due_ms <= ? OR last_error IS NOT NULL)
+        ORDER BY due_ms, id LIMIT ?";
+    tx.query(sql, params![then, now, BATCH], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Of what was seen, what nobody else took meanwhile.
@@ -307,6 +380,27 @@ mod tests {
     use tradewind_call::Policy;
 
     use super::*;
+
+    #[test]
+    fn a_broker_that_is_back_is_given_all_that_waits_for_it() {
+        let turn = |taken, failed| Turn { taken, failed, behind: false };
+        let mut last = Turn::default();
+        // Away, back, all that is left, nothing left.
+        for (now, recovers) in [
+            (turn(3, 0), false),
+            (turn(64, 64), false),
+            (turn(0, 0), false),
+            (turn(2, 1), false),
+            (turn(1, 0), true),
+            (turn(64, 0), true),
+            (turn(5, 0), true),
+            (turn(0, 0), false),
+            (turn(3, 0), false),
+        ] {
+            last = now.after(&last);
+            assert_eq!(last.recovers(), recovers, "{now:?}");
+        }
+    }
 
     #[test]
     fn what_a_dead_relay_had_taken_waits_little_longer_than_one_attempt() {

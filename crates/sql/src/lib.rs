@@ -42,8 +42,12 @@
 //! - Queues, batches, rows, running times, reruns and waits have bounds ([`Options`]).
 //!
 //! # SQLite
-//! One thread writes. It runs what waits, each closure in a savepoint of its own, and commits them
-//! together, so one fsync serves up to [`Options::batch_max`] transactions. Errors that end the
+//! One thread writes. It runs what waits, each closure but the first in a savepoint of its own, and
+//! commits them together, so one fsync serves up to [`Options::batch_max`] transactions. What
+//! nobody waits for ([`Database::transaction_at_leisure`]) joins the next commit that somebody
+//! waits for. The write-ahead log is begun anew in place after each checkpoint: a commit that
+//! writes over what is there waits only for its own pages, one that makes the file longer also for
+//! the journal of the file system. Errors that end the
 //! whole transaction (a full disk, an interrupted statement) would take neighbours along; then the
 //! batch is run again one by one. Several processes on one file take turns, batch by batch.
 //! The rules are in a pure [machine], the only place where they are decided.

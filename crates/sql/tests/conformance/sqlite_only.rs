@@ -36,6 +36,107 @@ async fn the_log_is_emptied_beside_the_writer_and_at_the_end() {
     assert!(1000 * 4000 < size(&path));
 }
 
+/// A log that only grew would make every commit wait for the journal of the file system.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_written_over_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it.db");
+    let wal = folder.path().join("it.db-wal");
+    // So long that it is never shortened.
+    let options = Options { wal_pages_checkpoint: 20, ..Options::default() };
+    let database = Database::open(&DatabaseUrl::sqlite(&path), options, "test", ITEMS).unwrap();
+    let mut begun_anew = 0;
+    let mut before = 0;
+    for id in 0..1000 {
+        insert(&database, id, 1).await.unwrap();
+        let pages = database.stats().wal_pages;
+        begun_anew += u32::from(pages < before);
+        before = pages;
+    }
+    assert!(3 < begun_anew, "{begun_anew} times");
+    assert!(size(&wal) < 500 * 4096, "{} bytes for 1000 commits", size(&wal));
+    database.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_goes_with_the_next_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
+    let options = Options { leisure: Duration::from_secs(3600), ..Options::default() };
+    let database = Database::open(&url, options, "test", ITEMS).unwrap();
+    let at_leisure = |id: i64| {
+        let database = database.clone();
+        spawn(async move {
+            let work = move |tx: &mut tradewind_sql::Transaction<'_>| {
+                tx.execute("INSERT INTO items (id, amount) VALUES (?, 1)", params![id])
+            };
+            database.transaction_at_leisure::<_, Error, _>("at leisure", work).await
+        })
+    };
+    let tasks = [at_leisure(1), at_leisure(2)];
+    eventually("both wait", || database.stats().queue == 2).await;
+    let before = database.stats().batches;
+    insert(&database, 3, 1).await.unwrap();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap(), 1);
+    }
+    assert_eq!(database.stats().batches, before + 1);
+    // The end is nobody's leisure.
+    let last = at_leisure(4);
+    eventually("it waits", || database.stats().queue == 1).await;
+    database.close().await.unwrap();
+    assert_eq!(last.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_waits_for_has_a_commit_of_its_own_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
+    let database = Database::open(&url, Options::default(), "test", ITEMS).unwrap();
+    let work = |tx: &mut tradewind_sql::Transaction<'_>| {
+        tx.execute("INSERT INTO items (id, amount) VALUES (1, 1)", &[])
+    };
+    let done = database.transaction_at_leisure::<_, Error, _>("at leisure", work).await;
+    assert_eq!(done.unwrap(), 1);
+    assert_eq!(ids(&database).await, [1]);
+    database.close().await.unwrap();
+}
+
+/// The first closure of a batch has no savepoint: what it wrote goes all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_that_refuses_takes_no_neighbour_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
+    let batch_time = Duration::from_secs(60);
+    let database =
+        Database::open(&url, Options { batch_time, ..Options::default() }, "test", ITEMS);
+    let database = database.unwrap();
+    let (enter, entered) = std::sync::mpsc::sync_channel(1);
+    let (go_on, wait) = std::sync::mpsc::sync_channel(1);
+    let sender = database.clone();
+    let first = spawn(async move {
+        let work = move |tx: &mut tradewind_sql::Transaction<'_>| {
+            tx.execute("INSERT INTO items (id, amount) VALUES (1, 1)", &[])?;
+            enter.send(()).unwrap();
+            wait.recv_timeout(Duration::from_secs(30)).unwrap();
+            tx.execute("INSERT INTO items (id, amount) VALUES (1, 1)", &[])
+        };
+        sender.transaction::<_, Error, _>("first", work).await
+    });
+    eventually("it runs", || entered.try_recv().is_ok()).await;
+    let sender = database.clone();
+    let second = spawn(async move { insert(&sender, 2, 1).await });
+    eventually("another waits", || database.stats().queue == 1).await;
+    go_on.send(()).unwrap();
+    let TransactionError::Refused(error) = first.await.unwrap().unwrap_err() else { panic!() };
+    assert!(error.is_unique_violation());
+    second.await.unwrap().unwrap();
+    assert_eq!(ids(&database).await, [2]);
+    let stats = database.stats();
+    assert_eq!((stats.reruns, stats.batch_size_max), (0, 2), "one batch, each ran once");
+    database.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_is_nobody_elses_to_read_or_lock() {
     use std::os::unix::fs::PermissionsExt as _;
