@@ -66,7 +66,7 @@ pub(super) async fn subscribe(
         let detail = format!("{} may subscribe itself only", caller.service);
         return Err(refused(StatusCode::FORBIDDEN, "message.not-yours", detail));
     }
-    let Subscribe { service, path } = it;
+    let Subscribe { service, path, .. } = it;
     let row = SubscriptionRow { subscriber, topic, service, path, active: true };
     let taken = app.store.subscribe(row.clone(), app.clock.now()).await;
     if !taken.map_err(|it| unavailable(&it))? {
