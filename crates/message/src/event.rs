@@ -151,12 +151,12 @@ fn verified<'a>(
     body: &Bytes,
     key: &SigningKey,
     now: Timestamp,
-) -> Result<&'a str, Problem> {
+) -> Result<&'a str, Failure> {
     let id = text(headers, ID_HEADER);
     let (time, signature) = (text(headers, TIMESTAMP_HEADER), text(headers, SIGNATURE_HEADER));
     key.verify(id, time, signature, body, now).map_err(|error| {
         let detail = format!("the delivery is not signed by this estate: {error}");
-        Problem::new(StatusCode::UNAUTHORIZED, "message.signature", detail)
+        Failure::from(Problem::new(StatusCode::UNAUTHORIZED, "message.signature", detail))
     })?;
     Ok(id)
 }
