@@ -129,9 +129,14 @@ impl Estate {
         Draft::new(&*self.clock, topic, key, "order", &data).unwrap()
     }
 
-    /// Subscribes `service` under its own name.
+    /// Subscribes `service` under its own name, as one that takes single deliveries.
     pub(crate) async fn subscribe(&self, service: &str, topic: &str) {
-        let wanted = Subscribe { service: service.into(), path: "/in".into(), together: 0 };
+        self.subscribe_together(service, topic, 0).await;
+    }
+
+    /// Subscribes `service` under its own name, as one that takes so many deliveries in a request.
+    pub(crate) async fn subscribe_together(&self, service: &str, topic: &str, together: u32) {
+        let wanted = Subscribe { service: service.into(), path: "/in".into(), together };
         self.client(service).subscribe(service, topic, &wanted).await.unwrap();
     }
 }
@@ -267,9 +272,12 @@ async fn take(
         seen.events.lock().unwrap().push((event.clone(), of.clone()));
         Ok::<_, ConsumeError>(())
     };
-    let reply = consumer.take(&headers, body, act).await?;
+    let reply = match consumer.take(&headers, body, act).await? {
+        tradewind_message::Reply::One(_) => StatusCode::OK.into_response(),
+        several @ tradewind_message::Reply::Several(_) => several.into_response(),
+    };
     let lost = control.answer.load(Ordering::SeqCst) == LOST;
-    Ok(if lost { StatusCode::BAD_GATEWAY.into_response() } else { reply.into_response() })
+    Ok(if lost { StatusCode::BAD_GATEWAY.into_response() } else { reply })
 }
 
 pub(crate) async fn effects(database: &Database) -> Vec<String> {
