@@ -3,15 +3,18 @@
 //! A commit hands its deliveries over through a bounded queue; what finds no room there, no place
 //! on its lane, or an open circuit stays in the table, and is found by the scan: for what is due,
 //! and after a crash. One task decides; attempts run in tasks of their own, a bounded number on
-//! each lane and in all. Another task asks producers about what is undecided, unparks, buries and
-//! cleans.
+//! each lane and in all. What is handed over gathers for a moment, since nobody waits for a
+//! delivery: it is claimed in one transaction, travels in one request where the subscriber takes
+//! several, and is written down in one transaction again. Another task asks producers about what
+//! is undecided, unparks, buries and cleans.
 
 mod check;
 mod courier;
 mod lanes;
 mod push;
+mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,15 +28,19 @@ use tradewind_message::SigningKey;
 use crate::config::Settings;
 use crate::machine::delivery::Rules;
 use crate::machine::schedule::Schedule;
-use crate::store::{Changed, Lane, Seen, Store, SubscriptionRow};
+use crate::store::{Changed, Key, Lane, Seen, Store, SubscriptionRow};
 
 use courier::Courier;
 use lanes::{Lanes, Showed};
+use push::companies;
 
 /// Deliveries that wait to be looked at; more are left to the scan.
 const QUEUE: usize = 4096;
 /// How many of them one turn takes at most.
 const TURN: usize = 256;
+/// How long what is handed over waits for more before it is claimed: at some hundred messages a
+/// second a few come within it, and to a delivery, for which nobody waits, it is nothing.
+const GATHER: Duration = Duration::from_millis(5);
 /// How often a commit's parked neighbours, off lanes and finished rows are looked at.
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How many rows one step of that takes at most.
@@ -80,6 +87,8 @@ pub(crate) struct Parts {
 struct Ended {
     lane: Lane,
     showed: Showed,
+    /// The subscriber did not take several in one request.
+    apart: bool,
 }
 
 struct Loop {
@@ -160,8 +169,10 @@ impl Loop {
         look: Arc<Notify>,
     ) {
         let mut next = Instant::now();
-        let mut fresh = Vec::with_capacity(TURN);
+        let mut fresh: Vec<(Lane, Seen)> = Vec::with_capacity(TURN);
+        let mut gathered = Instant::now();
         loop {
+            let room = TURN - fresh.len();
             tokio::select! {
                 Some(it) = endings.recv() => {
                     let mut hungry = self.end(&it);
@@ -172,10 +183,23 @@ impl Loop {
                         next = Instant::now();
                     }
                 }
-                _ = handed.recv_many(&mut fresh, TURN) => self.admit(&mut fresh),
+                // None when all ways in are gone.
+                more @ 1.. = handed.recv_many(&mut fresh, room), if 0 < room => {
+                    if more == fresh.len() {
+                        gathered = Instant::now() + GATHER;
+                    }
+                    if fresh.len() == TURN {
+                        self.admit(&mut fresh);
+                    }
+                }
+                () = tokio::time::sleep_until(gathered), if !fresh.is_empty() => {
+                    self.admit(&mut fresh);
+                }
                 () = look.notified() => next = Instant::now(),
                 () = tokio::time::sleep_until(next) => {
-                    self.scan().await;
+                    let seen = self.scan().await;
+                    // What the scan has begun need not be begun again.
+                    fresh.retain(|(_, it)| !seen.contains(&it.key));
                     next = Instant::now() + self.scan_every;
                 }
             }
@@ -183,7 +207,11 @@ impl Loop {
     }
 
     fn end(&mut self, it: &Ended) -> bool {
-        self.lanes.end(&it.lane, it.showed, self.core.clock.monotonic())
+        let now = self.core.clock.monotonic();
+        if it.apart {
+            self.lanes.apart(&it.lane, now);
+        }
+        self.lanes.end(&it.lane, it.showed, now)
     }
 
     /// Starts what was handed over, as far as there is room.
@@ -202,8 +230,9 @@ impl Loop {
         }
     }
 
-    /// Looks for what is due on every lane with room.
-    async fn scan(&mut self) {
+    /// Looks for what is due on every lane with room, and begins it: says what.
+    async fn scan(&mut self) -> BTreeSet<Key> {
+        let mut begun = BTreeSet::new();
         match self.core.store.subscriptions().await {
             Ok(rows) => {
                 let courier = &self.core.courier;
@@ -225,11 +254,13 @@ impl Loop {
                         // A full lane's next deliveries wait for a place, not for the clock.
                         self.lanes.waiting(&lane);
                     }
+                    begun.extend(seen.iter().map(|it| it.key.clone()));
                     self.begin(lane, seen);
                 }
                 Err(error) => tracing::warn!(error = %error, "cannot look for deliveries"),
             }
         }
+        begun
     }
 
     /// Claims and sends in tasks of their own; each gives its place back however it ends.
@@ -238,6 +269,7 @@ impl Loop {
             return;
         }
         let count = seen.len();
+        let together = self.lanes.together(&lane, self.core.clock.monotonic());
         let Some(to) = self.lanes.begin(&lane, count).cloned() else { return };
         let (core, ended, tasks) = (Arc::clone(&self.core), self.ended.clone(), self.tasks.clone());
         let to = Arc::new(to);
@@ -250,19 +282,24 @@ impl Loop {
                 tracing::warn!(error = %error, "deliveries not claimed");
                 Vec::new()
             });
-            for it in claimed {
-                let Some(mut place) = places.pop() else { break };
+            for all in companies(claimed, together) {
+                // Claimed are at most as many as places were taken.
+                let places = places.split_off(places.len().saturating_sub(all.len()));
                 let (core, to) = (Arc::clone(&core), Arc::clone(&to));
                 tasks.spawn_plain("deliver", |cancel| async move {
-                    let showed = tokio::select! {
+                    let pushed = tokio::select! {
                         biased;
-                        showed = core.push(&it, &to) => Some(showed),
+                        pushed = core.push(&all, &to) => Some(pushed),
                         () = cancel.cancelled() => None,
                     };
-                    match showed {
-                        Some(showed) => place.tell(showed),
+                    match pushed {
+                        Some(pushed) => {
+                            for (mut place, showed) in places.into_iter().zip(pushed.showed) {
+                                place.tell(showed, pushed.apart);
+                            }
+                        }
                         // Perhaps sent: whoever delivers it next sends it again, which is allowed.
-                        None => core.put_back(&it).await,
+                        None => core.put_back(&all).await,
                     }
                 });
             }
@@ -275,15 +312,17 @@ struct Place {
     ended: mpsc::Sender<Ended>,
     lane: Option<Lane>,
     showed: Showed,
+    apart: bool,
 }
 
 impl Place {
     fn new(ended: mpsc::Sender<Ended>, lane: Lane) -> Self {
-        Self { ended, lane: Some(lane), showed: Showed::Nothing }
+        Self { ended, lane: Some(lane), showed: Showed::Nothing, apart: false }
     }
 
-    const fn tell(&mut self, showed: Showed) {
+    const fn tell(&mut self, showed: Showed, apart: bool) {
         self.showed = showed;
+        self.apart = apart;
     }
 }
 
@@ -291,7 +330,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Some(lane) = self.lane.take() else { return };
         // As many fit as there are places, so this fails only when the loop has ended.
-        if self.ended.try_send(Ended { lane, showed: self.showed }).is_err() {
+        let it = Ended { lane, showed: self.showed, apart: self.apart };
+        if self.ended.try_send(it).is_err() {
             tracing::debug!("a place came back after the end");
         }
     }

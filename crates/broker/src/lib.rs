@@ -13,7 +13,9 @@
 //!   compare-and-set. Finished rows leave the hot table at once and the database after a
 //!   retention, during which a repeat with the same id is recognised.
 //! - the dispatcher: a commit hands its deliveries over in memory; the table is scanned for what
-//!   is due, for what found no place, and after a crash.
+//!   is due, for what found no place, and after a crash. What is due together on one subscription
+//!   travels in one request to a subscriber that takes several, and one by one to all others; each
+//!   delivery still stands and falls for itself.
 //! - the HTTP API under `/messages/v1`, and `/tcc/message` for transactions, for services of the
 //!   estate only, described at `/openapi.json`. Only the service that began a transaction may
 //!   settle its branches.

@@ -24,6 +24,16 @@
 //! the latest: a slow attempt whose lease ran out cannot undo what a later one did. An
 //! acknowledgement counts whenever it comes, since the effect has happened.
 //!
+//! Deliveries of one lane may travel in one request, whose answer has the status of each. What an
+//! answer to the whole says:
+//!
+//! | answer to the whole | each delivery |
+//! |---|---|
+//! | 200 with a result for each | as its own result says |
+//! | 3xx, 408, 425, 429, 5xx | as this status says |
+//! | none, or nothing sent | as this says |
+//! | everything else, 2xx without results too | is sent alone within the same attempt, and so is what comes in the minute after |
+//!
 //! # A branch
 //!
 //! | fence | try | confirm | cancel |
@@ -41,6 +51,7 @@
 //! - MSG-3 No message that was rolled back is ever delivered.
 
 pub mod circuit;
+pub mod company;
 pub mod delivery;
 pub mod fence;
 pub mod message;

@@ -16,7 +16,7 @@ use tradewind_message::wire::{MessageId, State};
 use tradewind_sql::{Database, Error, Row, Transaction, TransactionError, params};
 
 pub(crate) use branches::{Branch, BranchError};
-pub(crate) use deliveries::{Claimed, Outcome, Seen};
+pub(crate) use deliveries::{Claimed, Outcome, Seen, Settled};
 pub(crate) use looking::{DeadLetter, Detail};
 pub(crate) use messages::{Changed, MessageError, NewMessage, Question};
 pub(crate) use subscriptions::{Lane, SubscriptionRow};

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tradewind_base::{Rng, Tasks};
 use tradewind_call::CallError;
 
+use crate::batch::EVENTS_MAX;
 use crate::wire::{Half, MessageId, Publish, PublishAll, Published, Receipt, Subscribe};
 
 /// The broker, as a producer and a subscriber see it.
@@ -52,12 +53,28 @@ pub struct Subscription {
     pub service: String,
     /// The path the deliveries are sent to.
     pub path: String,
+    /// The most deliveries that one request may have; 0 for a subscriber that takes them one by
+    /// one.
+    pub together: u32,
 }
 
 /// The shortest and the longest pause between two attempts to declare a subscription.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 impl Subscription {
+    /// A service's subscription under its own name, taken by a [`crate::Consumer`]: which takes
+    /// many deliveries together.
+    #[must_use]
+    pub fn new(service: &str, topic: &str, path: &str) -> Self {
+        Self {
+            subscriber: service.to_owned(),
+            topic: topic.to_owned(),
+            service: service.to_owned(),
+            path: path.to_owned(),
+            together: EVENTS_MAX,
+        }
+    }
+
     /// Declares all of `subscriptions` in the background, until the broker has taken each. They
     /// are durable there, so this matters for the first start only; messages committed before it
     /// wait parked.
@@ -66,13 +83,19 @@ impl Subscription {
             let mut rng = Rng::from_entropy();
             for it in subscriptions {
                 let mut pause = PAUSE.0;
-                let wanted = Subscribe { service: it.service.clone(), path: it.path.clone() };
+                let (service, path) = (it.service.clone(), it.path.clone());
+                let mut wanted = Subscribe { service, path, together: it.together };
                 loop {
                     let asked = tokio::select! {
                         () = cancel.cancelled() => return,
                         asked = broker.subscribe(&it.subscriber, &it.topic, &wanted) => asked,
                     };
                     let Err(error) = asked else { break };
+                    if wanted.together != 0 && invalid(&error) {
+                        // An older broker, which knows of single deliveries only.
+                        wanted.together = 0;
+                        continue;
+                    }
                     tracing::warn!(
                         subscriber = it.subscriber,
                         topic = it.topic,
@@ -89,4 +112,9 @@ impl Subscription {
             }
         });
     }
+}
+
+fn invalid(error: &CallError) -> bool {
+    let status = error.status();
+    status.is_some_and(|it| matches!(it.as_u16(), 400 | 422))
 }

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
-use tradewind_base::{Clock, Problem, Tasks, Timestamp, fault, seal};
-use tradewind_service::Failure;
+use tracing::Instrument as _;
+use tradewind_base::{Clock, Context, Problem, Rng, Tasks, Timestamp, TraceContext, fault, seal};
 use tradewind_service::answer::chain;
+use tradewind_service::axum::response::{IntoResponse, Response};
 use tradewind_service::axum::routing::{MethodRouter, post};
+use tradewind_service::{Failure, Json};
 use tradewind_sql::{Database, Error, Transaction, TransactionError, params};
 
+use crate::batch::{self, Answered, Answers};
 use crate::event::Event;
 use crate::signature::SigningKey;
 use crate::wire::MessageId;
@@ -60,6 +64,16 @@ pub enum Taken {
     Before,
 }
 
+/// How a request of the broker was taken: what it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "the broker waits for it"]
+pub enum Reply {
+    /// One delivery, taken.
+    One(Taken),
+    /// Several, each taken or not for itself, in their order.
+    Several(Vec<Result<Taken, Failure>>),
+}
+
 impl Consumer {
     /// A consumer that remembers under `name` (its name as a subscriber) in `database`, whose
     /// schema has [`crate::schema::consumed`].
@@ -68,8 +82,9 @@ impl Consumer {
         Self { name: name.into(), database, key: SigningKey::derive(secret), clock }
     }
 
-    /// A POST handler for the path of a subscription. `act` may run more than once, each time on a
-    /// fresh transaction, and must have no effect outside it.
+    /// A POST handler for the path of a subscription, for deliveries one by one and together. `act`
+    /// may run more than once, each time on a fresh transaction, and must have no effect outside
+    /// it.
     pub fn handler<S, F>(&self, act: F) -> MethodRouter<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -78,20 +93,50 @@ impl Consumer {
     {
         let consumer = self.clone();
         post(move |headers: HeaderMap, body: Bytes| async move {
-            consumer.take(&headers, body, act).await.map(|_| StatusCode::NO_CONTENT)
+            consumer.take(&headers, body, act).await
         })
     }
 
-    /// Takes one delivery: what [`Consumer::handler`] does, for a handler of one's own.
+    /// Takes one delivery, or several that came together, each in a transaction of its own: what
+    /// [`Consumer::handler`] does, for a handler of one's own.
     ///
     /// # Errors
     /// The answer to the broker, which acts on its status: 401 and 400 for what is no delivery of
-    /// this estate, 425 not yet, 422 never, 503 later.
-    pub async fn take<F>(&self, headers: &HeaderMap, body: Bytes, act: F) -> Result<Taken, Failure>
+    /// this estate; for a single one also 425 not yet, 422 never, 503 later. Of several each has
+    /// such an answer of its own in the [`Reply`].
+    pub async fn take<F>(&self, headers: &HeaderMap, body: Bytes, act: F) -> Result<Reply, Failure>
     where
-        F: Fn(&mut Transaction<'_>, &Event) -> Result<(), ConsumeError> + Send + 'static,
+        F: Fn(&mut Transaction<'_>, &Event) -> Result<(), ConsumeError> + Send + Sync + 'static,
     {
-        let event = Event::read(headers, body, &self.key, self.clock.now())?;
+        let act = Arc::new(act);
+        if !batch::is_batch(headers) {
+            let mut event = Event::read(headers, body, &self.key, self.clock.now())?;
+            // Of this hop, where the edge has begun one.
+            event.trace = Context::current().trace.or(event.trace);
+            return self.take_one(event, act).await.map(Reply::One);
+        }
+        let events = Event::read_batch(headers, &body, &self.key, self.clock.now())?;
+        let mut rng = Rng::from_entropy();
+        // Queued at once, so that the database commits them together.
+        let taken = join_all(events.into_iter().map(|mut event| {
+            let trace = event.trace.map(|it| it.child(&mut rng));
+            let trace = trace.unwrap_or_else(|| TraceContext::start(&mut rng, false));
+            event.trace = Some(trace);
+            let span = tracing::info_span!(
+                "event",
+                trace.id = format!("{:032x}", trace.trace_id()),
+                tcc.xid = event.xid.map(tracing::field::display),
+            );
+            let context = Context { trace: Some(trace), ..Context::current() };
+            context.scope(self.take_one(event, Arc::clone(&act))).instrument(span)
+        }));
+        Ok(Reply::Several(taken.await))
+    }
+
+    async fn take_one<F>(&self, event: Event, act: Arc<F>) -> Result<Taken, Failure>
+    where
+        F: Fn(&mut Transaction<'_>, &Event) -> Result<(), ConsumeError> + Send + Sync + 'static,
+    {
         let (name, now, id) = (Arc::clone(&self.name), self.clock.now(), event.id);
         let (topic, xid) = (event.topic.clone(), event.xid.map(|it| it.to_string()));
         fault::point(format_args!("message.{topic}.received"));
@@ -169,6 +214,30 @@ impl Consumer {
             Ok(rows)
         };
         self.database.transaction_at_leisure("clean consumed", work).await
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        match self {
+            Self::One(_) => StatusCode::NO_CONTENT.into_response(),
+            Self::Several(all) => {
+                let results = all.iter().map(answered).collect();
+                Json(Answers { results }).into_response()
+            }
+        }
+    }
+}
+
+/// What the event would have been answered alone.
+fn answered(taken: &Result<Taken, Failure>) -> Answered {
+    match taken {
+        Ok(_) => Answered { status: StatusCode::NO_CONTENT.as_u16(), retry_after: None },
+        Err(failure) => {
+            let problem = failure.problem();
+            let retry_after = problem.retry_after_seconds.map(u64::from);
+            Answered { status: problem.status.as_u16(), retry_after }
+        }
     }
 }
 

@@ -10,6 +10,10 @@
 //!   same local transaction as the effect.
 //! - [`Subscription::declare`]: who gets what, told to the broker at the start.
 //!
+//! Under load the broker pushes several deliveries of one subscription in one request ([`batch`])
+//! to whoever declared that it takes them, which [`Subscription::new`] does for a [`Consumer`];
+//! each is still consumed, acknowledged and repeated for itself.
+//!
 //! Delivery is at least once; the effect is once. [`schema`] has the tables, [`wire`] the protocol.
 //!
 //! ```
@@ -34,6 +38,7 @@
 //! included ([`Consumer::clean`]). Messages have no order among each other: a consumer that needs
 //! one answers [`ConsumeError::NotYet`] to what comes early.
 
+pub mod batch;
 mod client;
 mod consumer;
 mod draft;
@@ -45,7 +50,7 @@ pub mod signature;
 pub mod wire;
 
 pub use client::{Broker, BrokerClient, Subscription};
-pub use consumer::{ConsumeError, Consumer, Taken};
+pub use consumer::{ConsumeError, Consumer, Reply, Taken};
 pub use draft::{Draft, DraftError};
 pub use event::Event;
 pub use half::{CHECK_PATH, HalfError, HalfMessages};

@@ -167,6 +167,15 @@ pub struct Subscribe {
     pub service: String,
     /// The path the deliveries are sent to.
     pub path: String,
+    /// The most deliveries that one request may have, as [`crate::batch`] says; 0 and 1: each has
+    /// a request of its own. The broker takes no more than [`crate::batch::EVENTS_MAX`] from it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub together: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(it: &u32) -> bool {
+    *it == 0
 }
 
 /// A question to the producer: how did this message's local transaction end?

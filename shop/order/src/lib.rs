@@ -127,12 +127,8 @@ fn orders(
     let secret = host.shared().keys.seal();
     let consumer = Consumer::new(SERVICE, database.clone(), secret, Arc::clone(clock));
     consumer.clean(CONSUMED_KEPT, tasks);
-    let subscription = Subscription {
-        subscriber: SERVICE.to_owned(),
-        topic: orders::api::SHIPPED_TOPIC.to_owned(),
-        service: SERVICE.to_owned(),
-        path: orders::api::SHIPPED_PATH.to_owned(),
-    };
+    let (topic, path) = (orders::api::SHIPPED_TOPIC, orders::api::SHIPPED_PATH);
+    let subscription = Subscription::new(SERVICE, topic, path);
     Subscription::declare(broker, vec![subscription], tasks);
     let clock = Arc::clone(clock);
     let orders = Orders::new(database.clone(), engine, inventory, clock, config.orders);

@@ -9,6 +9,7 @@ use tradewind::axum::http::{HeaderMap, StatusCode};
 use tradewind::axum::routing::{get, post};
 use tradewind::base::problem::FieldError;
 use tradewind::base::{Problem, Timestamp};
+use tradewind::message::Reply;
 use tradewind::service::answer::chain;
 use tradewind::service::{Answer, Caller, Failure, Json, Path, Query};
 
@@ -91,8 +92,8 @@ async fn placed(
     State(intake): State<Intake>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, Failure> {
-    intake.take(&headers, body).await.map(|_| StatusCode::NO_CONTENT)
+) -> Result<Reply, Failure> {
+    intake.take(&headers, body).await
 }
 
 async fn find(

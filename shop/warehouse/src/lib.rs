@@ -141,10 +141,5 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
 }
 
 fn subscription() -> Subscription {
-    Subscription {
-        subscriber: SERVICE.to_owned(),
-        topic: placed::TOPIC.to_owned(),
-        service: SERVICE.to_owned(),
-        path: PLACED_PATH.to_owned(),
-    }
+    Subscription::new(SERVICE, placed::TOPIC, PLACED_PATH)
 }

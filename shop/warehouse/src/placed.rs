@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tradewind::axum::body::Bytes;
 use tradewind::axum::http::HeaderMap;
-use tradewind::base::{Clock, Context, Timestamp, TraceContext, fault};
-use tradewind::message::{ConsumeError, Consumer, Event, Taken};
+use tradewind::base::{Clock, Timestamp, fault};
+use tradewind::message::{ConsumeError, Consumer, Event, Reply};
 use tradewind::service::Failure;
 use tradewind::sql::{Error, Transaction, params};
 
@@ -63,7 +63,6 @@ pub(crate) struct Intake {
 struct Arrival {
     now: Timestamp,
     ship_after: Timestamp,
-    trace: Option<TraceContext>,
 }
 
 /// How often the row may change under a delivery before the broker is asked to come again.
@@ -79,17 +78,15 @@ impl Intake {
         Self { consumer, shipper, clock, ship_after }
     }
 
-    /// Takes one delivery: its effect and the row that remembers it, in one transaction.
-    pub(crate) async fn take(&self, headers: &HeaderMap, body: Bytes) -> Result<Taken, Failure> {
+    /// Takes deliveries: of each, its effect and the row that remembers it in one transaction.
+    pub(crate) async fn take(&self, headers: &HeaderMap, body: Bytes) -> Result<Reply, Failure> {
         let now = self.clock.now();
-        // The shipment goes on in the order's own trace.
-        let trace = Context::current().trace;
         let ship_after = now + self.ship_after;
-        let arrival = Arrival { now, ship_after, trace };
+        let arrival = Arrival { now, ship_after };
         let act = move |tx: &mut Transaction<'_>, event: &Event| receive(tx, event, &arrival);
-        let taken = self.consumer.take(headers, body, act).await?;
+        let reply = self.consumer.take(headers, body, act).await?;
         self.shipper.look(ship_after);
-        Ok(taken)
+        Ok(reply)
     }
 }
 
@@ -136,7 +133,8 @@ fn insert(
         it.total_cents,
         event.id.to_string(),
         event.xid.map(|it| it.to_string()),
-        arrival.trace.map(|it| it.to_string()),
+        // The shipment goes on in the order's own trace.
+        event.trace.map(|it| it.to_string()),
         arrival.now,
         arrival.ship_after,
         arrival.now
@@ -167,7 +165,7 @@ fn fill(
         it.total_cents,
         event.id.to_string(),
         event.xid.map(|it| it.to_string()),
-        arrival.trace.map(|it| it.to_string()),
+        event.trace.map(|it| it.to_string()),
         arrival.now,
         arrival.ship_after,
         arrival.now,

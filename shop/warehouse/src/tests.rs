@@ -106,7 +106,8 @@ async fn what_is_due_ships_by_itself_and_is_published() {
     assert!(publish["trace"].as_str().unwrap().contains(trace), "{publish}");
     let (what, subscribed) = &heard[1];
     assert_eq!(what, "warehouse order.placed");
-    assert_eq!(subscribed, &json!({"service": "warehouse", "path": PLACED_PATH}));
+    let wanted = json!({"service": "warehouse", "path": PLACED_PATH, "together": 32});
+    assert_eq!(subscribed, &wanted);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tradewind_base::Problem;
+use tradewind_message::batch::EVENTS_MAX;
 use tradewind_message::wire::{self, MessageId, Receipt, State as Stands, Subscribe};
 use tradewind_service::axum::extract::State;
 use tradewind_service::{Answer, Caller, Failure, Json, Path, Query};
@@ -66,8 +67,9 @@ pub(super) async fn subscribe(
         let detail = format!("{} may subscribe itself only", caller.service);
         return Err(refused(StatusCode::FORBIDDEN, "message.not-yours", detail));
     }
-    let Subscribe { service, path } = it;
-    let row = SubscriptionRow { subscriber, topic, service, path, active: true };
+    let Subscribe { service, path, together } = it;
+    let together = together.min(EVENTS_MAX);
+    let row = SubscriptionRow { subscriber, topic, service, path, together, active: true };
     let taken = app.store.subscribe(row.clone(), app.clock.now()).await;
     if !taken.map_err(|it| unavailable(&it))? {
         let detail = "there are as many subscriptions as there may be";

@@ -22,7 +22,7 @@ const INSTANCES_MAX: usize = 3;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Sent {
     /// An instance answered.
     Answer { status: u16, retry_after: Option<u64>, body: Bytes, instance: String },

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tradewind_base::Monotonic;
 
 use crate::machine::circuit::Circuit;
+use crate::machine::company::APART;
 use crate::store::{Lane, SubscriptionRow};
 
 /// All lanes.
@@ -21,6 +22,8 @@ struct State {
     subscription: SubscriptionRow,
     running: usize,
     circuit: Circuit,
+    /// Until when each delivery has a request of its own, whatever is declared.
+    apart: Option<Monotonic>,
     /// More was there than places: look again when one becomes free.
     backlog: bool,
     /// What tells one set of the subscriber's instances from another.
@@ -66,6 +69,7 @@ impl Lanes {
             if moved {
                 // Another address: what the old one did says nothing of it.
                 state.circuit = Circuit::default();
+                state.apart = None;
                 state.subscription = row;
             }
             self.lanes.insert(state.subscription.lane(), state);
@@ -82,6 +86,22 @@ impl Lanes {
         }
         let places = self.per_lane.saturating_sub(it.running);
         it.circuit.allows(places.min(self.total.saturating_sub(self.running)), now)
+    }
+
+    /// How many deliveries of a lane one request may have now.
+    pub(super) fn together(&self, lane: &Lane, now: Monotonic) -> usize {
+        let Some(it) = self.lanes.get(lane) else { return 1 };
+        if it.apart.is_some_and(|until| now < until) {
+            return 1;
+        }
+        usize::try_from(it.subscription.together).unwrap_or(1).max(1)
+    }
+
+    /// The subscriber did not take several deliveries in one request.
+    pub(super) fn apart(&mut self, lane: &Lane, now: Monotonic) {
+        if let Some(it) = self.lanes.get_mut(lane) {
+            it.apart = Some(now + APART);
+        }
     }
 
     /// Takes places for `count` deliveries, which [`Lanes::room`] has shown to be there.
@@ -131,6 +151,42 @@ impl Lanes {
 
 impl State {
     fn new(subscription: SubscriptionRow) -> Self {
-        Self { subscription, running: 0, circuit: Circuit::default(), backlog: true, instances: 0 }
+        let circuit = Circuit::default();
+        Self { subscription, running: 0, circuit, apart: None, backlog: true, instances: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lane_goes_apart_for_a_while_or_until_it_is_declared_anew() {
+        let mut row = SubscriptionRow {
+            subscriber: "warehouse".into(),
+            topic: "order.placed".into(),
+            service: "warehouse".into(),
+            path: "/in".into(),
+            together: 0,
+            active: true,
+        };
+        let (lane, now) = (row.lane(), Monotonic::from_millis(0));
+        let mut lanes = Lanes::new(32, 256);
+        assert_eq!(lanes.together(&lane, now), 1, "nobody has declared it");
+        lanes.update(vec![row.clone()], now, |_| 0);
+        assert_eq!(lanes.together(&lane, now), 1);
+        row.together = 20;
+        lanes.update(vec![row.clone()], now, |_| 0);
+        assert_eq!(lanes.together(&lane, now), 20);
+        lanes.apart(&lane, now);
+        lanes.update(vec![row.clone()], now, |_| 0);
+        assert_eq!(lanes.together(&lane, now), 1, "the same declaration");
+        assert_eq!(lanes.together(&lane, now + APART), 20);
+        lanes.apart(&lane, now);
+        row.path = "/other".into();
+        lanes.update(vec![row], now + Duration::from_millis(1), |_| 0);
+        assert_eq!(lanes.together(&lane, now), 20);
     }
 }

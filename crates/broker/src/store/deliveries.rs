@@ -43,6 +43,21 @@ pub(crate) struct Outcome {
     pub(crate) instance: Option<String>,
 }
 
+/// The end of an attempt, as it is written down.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) key: Key,
+    pub(crate) token: i64,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: Outcome,
+}
+
+impl Settled {
+    pub(crate) fn of(it: &Claimed, outcome: Outcome) -> Self {
+        Self { key: it.key.clone(), token: it.token, attempt: it.attempt, outcome }
+    }
+}
+
 impl Store {
     /// What is due on one lane: ready, or in flight with its lease over.
     pub(crate) async fn due(
@@ -95,32 +110,19 @@ impl Store {
         self.database.transaction_at_leisure("claim deliveries", work).await
     }
 
-    /// Writes what an attempt came to. `false` when a later attempt has the word.
+    /// Writes what attempts came to, all in one transaction. Of each: `false` when a later attempt
+    /// has the word.
     pub(crate) async fn settle(
         &self,
-        key: Key,
-        token: i64,
-        attempt: u32,
-        outcome: Outcome,
+        mut all: Vec<Settled>,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let work = move |tx: &mut Transaction<'_>| match outcome.next {
-            Next::Done => done(tx, &key, attempt, &outcome, now),
-            Next::Again { due, attempts } => again(tx, &key, token, (due, attempts), &outcome),
-            Next::Dead(cause) => {
-                let note = "UPDATE delivery SET last_status = ?, last_error = ?, last_instance = ?
-                    WHERE message_id = ? AND subscriber = ? AND token = ?";
-                let (status, error) = (outcome.status, outcome.error.as_ref());
-                let instance = outcome.instance.as_ref();
-                let at =
-                    params![status, error, instance, bytes(key.message), &key.subscriber, token];
-                if tx.execute(note, at)? == 0 {
-                    return Ok(false);
-                }
-                bury(tx, &key, cause, now)
-            }
+    ) -> Result<Vec<bool>, StoreError> {
+        // Two that touch the same messages wait for each other instead of both for both.
+        all.sort_by(|one, other| one.key.cmp(&other.key));
+        let work = move |tx: &mut Transaction<'_>| {
+            all.iter().map(|it| settle(tx, it, now)).collect::<Result<Vec<_>, _>>()
         };
-        self.database.transaction_at_leisure("settle delivery", work).await
+        self.database.transaction_at_leisure("settle deliveries", work).await
     }
 
     /// Makes dead letters of what waits on a lane whose subscription is off.
@@ -202,6 +204,25 @@ fn remove(tx: &mut Transaction<'_>, key: &Key, table: Table) -> Result<bool, Err
         Table::DeadLetter => "DELETE FROM dead_letter WHERE message_id = ? AND subscriber = ?",
     };
     Ok(tx.execute(sql, params![bytes(key.message), &key.subscriber])? == 1)
+}
+
+fn settle(tx: &mut Transaction<'_>, it: &Settled, now: Timestamp) -> Result<bool, Error> {
+    let (key, token, attempt, outcome) = (&it.key, it.token, it.attempt, &it.outcome);
+    match outcome.next {
+        Next::Done => done(tx, key, attempt, outcome, now),
+        Next::Again { due, attempts } => again(tx, key, token, (due, attempts), outcome),
+        Next::Dead(cause) => {
+            let note = "UPDATE delivery SET last_status = ?, last_error = ?, last_instance = ?
+                WHERE message_id = ? AND subscriber = ? AND token = ?";
+            let (status, error) = (outcome.status, outcome.error.as_ref());
+            let instance = outcome.instance.as_ref();
+            let at = params![status, error, instance, bytes(key.message), &key.subscriber, token];
+            if tx.execute(note, at)? == 0 {
+                return Ok(false);
+            }
+            bury(tx, key, cause, now)
+        }
+    }
 }
 
 /// An acknowledgement counts whenever it comes: the effect has happened.

@@ -235,4 +235,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
             latest BIGINT NOT NULL
         ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4",
     },
+    Migration {
+        version: 15,
+        name: "add together to subscription",
+        sqlite: "ALTER TABLE subscription ADD COLUMN together INTEGER NOT NULL DEFAULT 0",
+        mysql: "ALTER TABLE subscription ADD COLUMN together INT NOT NULL DEFAULT 0",
+    },
 ];

@@ -23,6 +23,8 @@ pub(crate) struct SubscriptionRow {
     pub(crate) topic: String,
     pub(crate) service: String,
     pub(crate) path: String,
+    /// The most deliveries of one request; 0 and 1: each alone.
+    pub(crate) together: u32,
     pub(crate) active: bool,
 }
 
@@ -36,15 +38,16 @@ impl Store {
     /// All subscriptions.
     pub(crate) async fn subscriptions(&self) -> Result<Vec<SubscriptionRow>, StoreError> {
         let work = |tx: &mut Transaction<'_>| {
-            let sql = "SELECT subscriber, topic, service, path, active FROM subscription
-                ORDER BY topic, subscriber";
+            let sql = "SELECT subscriber, topic, service, path, together, active
+                FROM subscription ORDER BY topic, subscriber";
             tx.query(sql, params![], |row| {
                 Ok(SubscriptionRow {
                     subscriber: row.get(0)?,
                     topic: row.get(1)?,
                     service: row.get(2)?,
                     path: row.get(3)?,
-                    active: row.get(4)?,
+                    together: row.get(4)?,
+                    active: row.get(5)?,
                 })
             })
         };
@@ -58,9 +61,10 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let work = move |tx: &mut Transaction<'_>| {
-            let sql = "UPDATE subscription SET service = ?, path = ?, active = 1, changed_ms = ?
+            let sql = "UPDATE subscription
+                SET service = ?, path = ?, together = ?, active = 1, changed_ms = ?
                 WHERE topic = ? AND subscriber = ?";
-            let row = params![&it.service, &it.path, now, &it.topic, &it.subscriber];
+            let row = params![&it.service, &it.path, it.together, now, &it.topic, &it.subscriber];
             if tx.execute(sql, row)? == 1 {
                 return Ok(true);
             }
@@ -70,7 +74,8 @@ impl Store {
                 return Ok(false);
             }
             let insert = "INSERT INTO subscription
-                (service, path, active, changed_ms, topic, subscriber) VALUES (?, ?, 1, ?, ?, ?)";
+                (service, path, together, active, changed_ms, topic, subscriber)
+                VALUES (?, ?, ?, 1, ?, ?, ?)";
             match tx.execute(insert, row) {
                 // Another instance of the service declared the same a moment ago.
                 Err(error) if error.is_unique_violation() => tx.execute(sql, row).map(|_| true),

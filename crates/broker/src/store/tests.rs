@@ -39,6 +39,7 @@ async fn subscribe(store: &Store, subscriber: &str, topic: &str) {
         topic: topic.into(),
         service: "warehouse".into(),
         path: "/in".into(),
+        together: 0,
         active: true,
     };
     assert!(store.subscribe(row, at(0)).await.unwrap());
@@ -46,6 +47,18 @@ async fn subscribe(store: &Store, subscriber: &str, topic: &str) {
 
 fn outcome(next: Next) -> Outcome {
     Outcome { next, status: Some(500), error: Some("no".into()), instance: Some("i1".into()) }
+}
+
+/// Writes one end of an attempt.
+async fn settle(
+    store: &Store,
+    key: &Key,
+    (token, attempt): (i64, u32),
+    outcome: Outcome,
+    now: Timestamp,
+) -> bool {
+    let it = Settled { key: key.clone(), token, attempt, outcome };
+    store.settle(vec![it], now).await.unwrap().remove(0)
 }
 
 async fn state_of(store: &Store, id: u128) -> State {
@@ -133,14 +146,45 @@ async fn a_claim_is_exclusive_until_its_lease_ends(store: &Store) {
     assert_eq!((second.attempt, second.token), (2, 2));
     let key = first.key.clone();
     let again = Next::Again { due: at(0), attempts: 0 };
-    let late = store.settle(key.clone(), first.token, 1, outcome(again), over).await.unwrap();
-    assert!(!late, "the first attempt has lost its word");
+    let late = (first.token, 1);
+    assert!(
+        !settle(store, &key, late, outcome(again), over).await,
+        "the first attempt has lost its word"
+    );
     let dead = Next::Dead(Cause::Refused);
-    assert!(!store.settle(key.clone(), first.token, 1, outcome(dead), over).await.unwrap());
+    assert!(!settle(store, &key, late, outcome(dead), over).await);
     let ack = outcome(Next::Done);
-    assert!(store.settle(key.clone(), first.token, 1, ack.clone(), over).await.unwrap());
-    assert!(!store.settle(key, second.token, 2, ack, over).await.unwrap(), "once");
+    assert!(settle(store, &key, late, ack.clone(), over).await);
+    assert!(!settle(store, &key, (second.token, 2), ack, over).await, "once");
     assert_eq!(state_of(store, 30).await, State::Done);
+}
+
+async fn ends_of_one_request_are_written_together_each_for_itself(store: &Store) {
+    subscribe(store, "a", "together").await;
+    let mut seen = Vec::new();
+    for id in 170..174 {
+        let made = store.publish(message(id, "together"), at(0)).await.unwrap();
+        seen.push(Seen { key: made.deliveries[0].clone(), token: None });
+    }
+    let claimed = store.claim(seen, at(1), at(1) + LEASE).await.unwrap();
+    let next = [
+        Next::Dead(Cause::Refused),
+        Next::Done,
+        Next::Again { due: at(9), attempts: 0 },
+        Next::Again { due: at(9), attempts: 1 },
+    ];
+    let mut all: Vec<_> =
+        claimed.iter().zip(next).map(|(it, next)| Settled::of(it, outcome(next))).collect();
+    // Another attempt has the word over the last.
+    all[3].token -= 1;
+    all.reverse();
+    assert_eq!(store.settle(all, at(2)).await.unwrap(), [true, true, true, false]);
+    assert_eq!(state_of(store, 171).await, State::Done);
+    let dead = store.dead(Some("a".into()), Some("together".into()), 9).await.unwrap();
+    assert_eq!(dead.iter().map(|it| it.key.as_str()).collect::<Vec<_>>(), ["key-170"]);
+    let due = store.due("a", "together", at(9), 9).await.unwrap();
+    assert_eq!(due[0].key, claimed[2].key);
+    assert_eq!(due.len(), 1, "the other is still in flight");
 }
 
 async fn dead_letters_are_kept_and_live_again(store: &Store) {
@@ -150,7 +194,7 @@ async fn dead_letters_are_kept_and_live_again(store: &Store) {
     let seen = vec![Seen { key: key.clone(), token: None }];
     let it = store.claim(seen, at(1), at(1) + LEASE).await.unwrap().remove(0);
     let dead = outcome(Next::Dead(Cause::Exhausted));
-    assert!(store.settle(key.clone(), it.token, 1, dead, at(2)).await.unwrap());
+    assert!(settle(store, &key, (it.token, 1), dead, at(2)).await);
     let listed = store.dead(Some("a".into()), Some("dead".into()), 9).await.unwrap();
     assert_eq!((listed.len(), listed[0].reason.as_str()), (1, "exhausted"));
     assert_eq!((listed[0].last_status, listed[0].key.as_str()), (Some(500), "key-40"));
@@ -166,7 +210,7 @@ async fn dead_letters_are_kept_and_live_again(store: &Store) {
     assert_eq!(again.attempt, 1, "attempts count anew");
     assert!(it.token < again.token);
     let done = outcome(Next::Done);
-    assert!(store.settle(key, again.token, 1, done, at(4)).await.unwrap());
+    assert!(settle(store, &key, (again.token, 1), done, at(4)).await);
     assert_eq!(state_of(store, 40).await, State::Done);
 }
 
@@ -176,13 +220,9 @@ async fn the_last_of_many_acknowledgements_ends_the_message(store: &Store) {
         subscribe(store, it, "many").await;
     }
     let made = store.publish(message(50, "many"), at(0)).await.unwrap();
-    let acks = made
-        .deliveries
-        .iter()
-        .map(|key| store.settle(key.clone(), 1, 1, outcome(Next::Done), at(1)));
-    for done in futures_util::future::join_all(acks).await {
-        assert!(done.unwrap());
-    }
+    let acks =
+        made.deliveries.iter().map(|key| settle(store, key, (1, 1), outcome(Next::Done), at(1)));
+    assert!(futures_util::future::join_all(acks).await.iter().all(|it| *it));
     assert_eq!(state_of(store, 50).await, State::Done);
     store.clean(at(1), 100).await.unwrap();
     assert_eq!(state_of(store, 50).await, State::Done, "kept until it is old enough");
@@ -295,6 +335,7 @@ async fn everything(store: &Store) {
     a_half_message_is_decided_once(store).await;
     questions_come_when_due_and_to_one_asker(store).await;
     a_claim_is_exclusive_until_its_lease_ends(store).await;
+    ends_of_one_request_are_written_together_each_for_itself(store).await;
     dead_letters_are_kept_and_live_again(store).await;
     the_last_of_many_acknowledgements_ends_the_message(store).await;
     parked_messages_find_their_first_subscriber(store).await;

@@ -6,7 +6,9 @@
 mod api;
 mod branch;
 mod delivery;
+mod foreign;
 mod half;
 mod outbox;
 mod run;
 mod support;
+mod together;

@@ -98,12 +98,7 @@ async fn a_service_that_declares_before_the_broker_is_up_gets_its_messages() {
     let router = Router::new().route("/messages/order-placed", consumer.handler(ship));
     let server = Running::start("warehouse", router).await;
     estate.list("warehouse", &[server.address().port()]);
-    let subscription = Subscription {
-        subscriber: "warehouse".into(),
-        topic: "order.placed".into(),
-        service: "warehouse".into(),
-        path: "/messages/order-placed".into(),
-    };
+    let subscription = Subscription::new("warehouse", "order.placed", "/messages/order-placed");
     Subscription::declare(estate.client("warehouse"), vec![subscription], &estate.tasks);
     let orders = estate.database("order");
     let (client, time) = (estate.client("order"), Arc::clone(&estate.clock));

@@ -15,6 +15,7 @@ use tradewind_message::{Broker as _, BrokerClient, ConsumeError, Consumer, Draft
 use tradewind_service::axum::Router;
 use tradewind_service::axum::body::Bytes;
 use tradewind_service::axum::http::{HeaderMap, StatusCode};
+use tradewind_service::axum::response::{IntoResponse as _, Response};
 use tradewind_service::axum::routing::post;
 use tradewind_service::{Failure, Keys};
 use tradewind_sql::{Database, DatabaseUrl, Error, Migration, Options, Transaction, params};
@@ -128,9 +129,14 @@ impl Estate {
         Draft::new(&*self.clock, topic, key, "order", &data).unwrap()
     }
 
-    /// Subscribes `service` under its own name.
+    /// Subscribes `service` under its own name, as one that takes single deliveries.
     pub(crate) async fn subscribe(&self, service: &str, topic: &str) {
-        let wanted = Subscribe { service: service.into(), path: "/in".into() };
+        self.subscribe_together(service, topic, 0).await;
+    }
+
+    /// Subscribes `service` under its own name, as one that takes so many deliveries in a request.
+    pub(crate) async fn subscribe_together(&self, service: &str, topic: &str, together: u32) {
+        let wanted = Subscribe { service: service.into(), path: "/in".into(), together };
         self.client(service).subscribe(service, topic, &wanted).await.unwrap();
     }
 }
@@ -250,14 +256,14 @@ async fn take(
     control: Arc<Control>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, Failure> {
+) -> Result<Response, Failure> {
     control.attempts.fetch_add(1, Ordering::SeqCst);
     let answer = control.answer.load(Ordering::SeqCst);
     if answer == SILENT {
         std::future::pending::<()>().await;
     }
     if 1 < answer {
-        return Ok(StatusCode::from_u16(answer).unwrap());
+        return Ok(StatusCode::from_u16(answer).unwrap().into_response());
     }
     let seen = Arc::clone(&control);
     let of = headers.clone();
@@ -266,9 +272,12 @@ async fn take(
         seen.events.lock().unwrap().push((event.clone(), of.clone()));
         Ok::<_, ConsumeError>(())
     };
-    consumer.take(&headers, body, act).await?;
+    let reply = match consumer.take(&headers, body, act).await? {
+        tradewind_message::Reply::One(_) => StatusCode::OK.into_response(),
+        several @ tradewind_message::Reply::Several(_) => several.into_response(),
+    };
     let lost = control.answer.load(Ordering::SeqCst) == LOST;
-    Ok(if lost { StatusCode::BAD_GATEWAY } else { StatusCode::OK })
+    Ok(if lost { StatusCode::BAD_GATEWAY.into_response() } else { reply })
 }
 
 pub(crate) async fn effects(database: &Database) -> Vec<String> {

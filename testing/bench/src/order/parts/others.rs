@@ -234,12 +234,7 @@ pub(super) async fn warehouse(mut host: Host) -> anyhow::Result<()> {
     let clock = Arc::clone(&app.clock);
     let secret = host.shared().keys.seal();
     let consumer = Consumer::new(WAREHOUSE, app.database.clone(), secret, Arc::clone(&clock));
-    let subscription = Subscription {
-        subscriber: WAREHOUSE.to_owned(),
-        topic: TOPIC.to_owned(),
-        service: WAREHOUSE.to_owned(),
-        path: "/messages/placed".to_owned(),
-    };
+    let subscription = Subscription::new(WAREHOUSE, TOPIC, "/messages/placed");
     Subscription::declare(broker, vec![subscription], host.tasks());
     let heard = consumer.handler(move |tx: &mut Transaction<'_>, event| {
         let wanted: Wanted =
