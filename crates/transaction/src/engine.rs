@@ -218,8 +218,8 @@ impl Engine {
         }
     }
 
-    /// Has the driver send Confirms or Cancels at once. Without it they go out when the driver
-    /// looks into the log ([`Settings::poll`]).
+    /// Has the driver send Confirms or Cancels in a moment, with those of what else is decided by
+    /// then. Without it they go out when the driver looks into the log ([`Settings::poll`]).
     pub fn settle(&self, xid: Xid) {
         // Full or closed: the log is looked through anyway.
         let _full = self.inner.wake.try_send(xid);
