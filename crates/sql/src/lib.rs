@@ -42,8 +42,9 @@
 //! - Queues, batches, rows, running times, reruns and waits have bounds ([`Options`]).
 //!
 //! # SQLite
-//! One thread writes. It runs what waits, each closure but the first in a savepoint of its own, and
-//! commits them together, so one fsync serves up to [`Options::batch_max`] transactions. What
+//! One thread writes. It runs what waits in one transaction and commits that, so one fsync serves
+//! up to [`Options::batch_max`] closures. A closure that refuses has nearly always written nothing;
+//! if it has, the batch is run again with a savepoint for each. What
 //! nobody waits for ([`Database::transaction_at_leisure`]) joins the next commit that somebody
 //! waits for. The write-ahead log is begun anew in place after each checkpoint: a commit that
 //! writes over what is there waits only for its own pages, one that makes the file longer also for

@@ -3,14 +3,17 @@
 //! The driver asks for a [`Step`], does it, and tells how it [ended](Event). Closures are numbered
 //! in the order in which they were taken.
 //!
-//! *Together*: all in one transaction, each in a savepoint.
+//! *Bare* and *guarded*: all in one transaction. Guarded, each in a savepoint, so that what one wrote
+//! can be undone. Bare, without: that is far cheaper, as a savepoint keeps a copy of each page that
+//! is changed within it, and nearly every closure that refuses has written nothing.
 //!
 //! | after | event | next step |
 //! |---|---|---|
 //! | Begin | Done | Run(0) |
 //! | Begin | Failed | AnswerAll(Failed), End |
-//! | Run(i) | Kept, Undone | Choose |
-//! | Run(i) | Lost | RollBack, then alone from 0 (a batch of one: Answer(0)) |
+//! | Run(i) | Kept, Undone | Choose, or Run(i + 1) where that was taken before |
+//! | Run(i) | Mixed, bare | RollBack, then guarded from 0 |
+//! | Run(i) | Lost, or Mixed though guarded | RollBack, then alone from 0 (a batch of one: Answer(0)) |
 //! | Choose | Waiting, within the bounds | Run(n), a new closure |
 //! | Choose | Waiting beyond them, or Empty | Commit |
 //! | Commit | Done | AnswerAll(Own), End |
@@ -33,7 +36,7 @@
 //! Invariants, kept by the property test below over every history:
 //! 1. Every closure taken is answered exactly once, and after End nothing happens.
 //! 2. Answered Own with its writes kept ⇔ they are durable; Failed and Closed ⇒ they are not.
-//! 3. A closure runs at most twice, and the batch takes at most its bound.
+//! 3. A closure runs at most three times, once in each way, and the batch takes at most its bound.
 //! 4. A refused closure's answer waits for the commit of what it saw.
 //! 5. After an unknown commit nothing is begun.
 
@@ -55,13 +58,13 @@ pub enum Step {
     Begin,
     /// See whether another closure waits; do not take it yet.
     Choose,
-    /// Run the closure with this number, in a savepoint if `shared`. A number one above the
-    /// last takes the next waiting closure.
+    /// Run the closure with this number. A number one above the last takes the next waiting
+    /// closure.
     Run {
         /// Which.
         closure: usize,
-        /// Whether others share the transaction.
-        shared: bool,
+        /// With whom.
+        way: Way,
     },
     /// Commit.
     Commit,
@@ -76,6 +79,17 @@ pub enum Step {
         /// Whether the outcome of a commit is unknown, or the connection cannot be trusted.
         poisoned: bool,
     },
+}
+
+/// How closures share a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With others, nothing between them.
+    Bare,
+    /// With others, each in a savepoint.
+    Guarded,
+    /// Each in its own.
+    Alone,
 }
 
 /// What a closure is answered.
@@ -102,8 +116,10 @@ pub enum Event {
     Unknown,
     /// Run: the closure's writes are in the transaction.
     Kept,
-    /// Run: the closure refused; its writes were undone and the transaction is open.
+    /// Run: the closure refused; of its writes there is nothing, and the transaction is open.
     Undone,
+    /// Run: the closure refused; its writes are in the transaction among those of others.
+    Mixed,
     /// Run: the transaction ended, with everything in it.
     Lost {
         /// Whether the closure itself refused.
@@ -117,8 +133,8 @@ pub enum Event {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
-    /// Start over with each alone.
-    Alone,
+    /// Start over in this way.
+    Again(Way),
     /// Answer the current closure.
     Answer(Fate),
 }
@@ -140,7 +156,7 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Batch {
     bounds: Bounds,
-    alone: bool,
+    way: Way,
     /// The closure at work.
     at: usize,
     /// How many were taken.
@@ -150,11 +166,11 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch whose first closure has been taken.
+    /// A batch whose first closure has been taken, and how it goes about it.
     #[must_use]
-    pub const fn new(bounds: Bounds) -> Self {
+    pub const fn new(bounds: Bounds, way: Way) -> Self {
         let state = State::Begin;
-        Self { bounds, alone: false, at: 0, taken: 1, poisoned: false, state }
+        Self { bounds, way, at: 0, taken: 1, poisoned: false, state }
     }
 
     /// How many closures were taken.
@@ -169,7 +185,7 @@ impl Batch {
         match self.state {
             State::Begin => Step::Begin,
             State::Choose => Step::Choose,
-            State::Run => Step::Run { closure: self.at, shared: !self.alone },
+            State::Run => Step::Run { closure: self.at, way: self.way },
             State::Commit => Step::Commit,
             State::RollBack(_) => Step::RollBack,
             State::Answer(fate) => Step::Answer(self.at, fate),
@@ -190,8 +206,18 @@ impl Batch {
                 State::Run
             }
             (State::Choose, _) => State::Commit,
-            (State::Run, Event::Kept) if self.alone => State::Commit,
-            (State::Run, Event::Kept | Event::Undone) if !self.alone => State::Choose,
+            (State::Run, Event::Kept) if self.way == Way::Alone => State::Commit,
+            (State::Run, Event::Kept | Event::Undone) if self.way != Way::Alone => {
+                if self.at + 1 < self.taken {
+                    self.at += 1;
+                    State::Run
+                } else {
+                    State::Choose
+                }
+            }
+            (State::Run, Event::Mixed) if self.way == Way::Bare => {
+                State::RollBack(After::Again(Way::Guarded))
+            }
             (State::Run, event) => State::RollBack(self.after_run(event)),
             (State::Commit, Event::Done) => self.settle(Fate::Own),
             (State::Commit, Event::Failed) => State::RollBack(self.after_loss(Fate::Failed)),
@@ -199,8 +225,8 @@ impl Batch {
                 self.poisoned = true;
                 self.settle(Fate::Unknown)
             }
-            (State::RollBack(After::Alone), Event::Done) => {
-                self.alone = true;
+            (State::RollBack(After::Again(way)), Event::Done) => {
+                self.way = way;
                 self.at = 0;
                 State::Begin
             }
@@ -208,7 +234,7 @@ impl Batch {
             (State::RollBack(after), _) => {
                 self.poisoned = true;
                 match after {
-                    After::Alone => State::AnswerAll(Fate::Failed),
+                    After::Again(_) => State::AnswerAll(Fate::Failed),
                     After::Answer(fate) => State::Answer(fate),
                 }
             }
@@ -225,18 +251,24 @@ impl Batch {
     fn after_run(&self, event: Event) -> After {
         match event {
             Event::Undone => After::Answer(Fate::Own),
-            Event::Lost { refused: true } => self.after_loss(Fate::Own),
+            Event::Mixed | Event::Lost { refused: true } => self.after_loss(Fate::Own),
             _ => self.after_loss(Fate::Failed),
         }
     }
 
     /// What follows a lost transaction: with neighbours in it, they are run again one by one.
     const fn after_loss(&self, fate: Fate) -> After {
-        if self.alone || self.taken == 1 { After::Answer(fate) } else { After::Alone }
+        match self.way {
+            Way::Bare | Way::Guarded if 1 < self.taken => After::Again(Way::Alone),
+            _ => After::Answer(fate),
+        }
     }
 
     const fn settle(&self, fate: Fate) -> State {
-        if self.alone { State::Answer(fate) } else { State::AnswerAll(fate) }
+        match self.way {
+            Way::Alone => State::Answer(fate),
+            Way::Bare | Way::Guarded => State::AnswerAll(fate),
+        }
     }
 
     fn next_alone(&mut self) -> State {

@@ -11,13 +11,17 @@ use super::turn::Turn;
 use crate::database::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::job::{self, Job, Ran};
-use crate::machine::batch::{Batch, Bounds, Event, Fate, Step};
+use crate::machine::batch::{Batch, Bounds, Event, Fate, Step, Way};
 use crate::options::OnUnknownCommit;
 use crate::stats::{add, add_time};
 use crate::transaction::{Engine, Transaction};
 
+/// So many batches are guarded after one in which a refusal made all run again.
+const GUARDED: u32 = 32;
+
 #[expect(clippy::needless_pass_by_value, reason = "the thread owns its connection")]
 pub(super) fn run(shared: &Arc<Shared>, writer: Limited, mut turn: Turn) {
+    let mut guarded: u32 = 0;
     while let Some(first) = shared.writes.pop() {
         let waited = Instant::now();
         let held = match turn.take() {
@@ -36,10 +40,13 @@ pub(super) fn run(shared: &Arc<Shared>, writer: Limited, mut turn: Turn) {
             began: Instant::now(),
             failure: None,
             held: Some(held),
+            mixed: false,
         };
-        if drive.run_batch() {
+        let way = if guarded == 0 { Way::Bare } else { Way::Guarded };
+        if drive.run_batch(way) {
             poison(shared, drive.failure.as_ref());
         }
+        guarded = if drive.mixed { GUARDED } else { guarded.saturating_sub(1) };
     }
 }
 
@@ -76,20 +83,22 @@ struct Drive<'a> {
     failure: Option<Error>,
     /// Given back before the answers of a whole batch go out.
     held: Option<super::turn::Held<'a>>,
+    /// Whether a refusal left its writes among those of others.
+    mixed: bool,
 }
 
 impl Drive<'_> {
     /// Whether the batch ended with the database poisoned.
-    fn run_batch(&mut self) -> bool {
+    fn run_batch(&mut self, way: Way) -> bool {
         let options = &self.shared.options;
         let bounds = Bounds { closures: options.batch_max.max(1), time: options.batch_time };
-        let mut batch = Batch::new(bounds);
+        let mut batch = Batch::new(bounds, way);
         loop {
             let event = match batch.step() {
                 Step::Begin => self.batch("BEGIN IMMEDIATE"),
                 Step::Choose if self.shared.writes.len() == 0 => Event::Empty,
                 Step::Choose => Event::Waiting(self.began.elapsed()),
-                Step::Run { closure, shared } => self.run(closure, shared),
+                Step::Run { closure, way } => self.run(closure, way),
                 Step::Commit => self.commit(batch.taken()),
                 Step::RollBack => self.roll_back(),
                 Step::Answer(closure, fate) => self.answer(closure, fate),
@@ -125,7 +134,7 @@ impl Drive<'_> {
         self.connection().prepare_cached(sql)?.execute([]).map(drop)
     }
 
-    fn run(&mut self, closure: usize, shared: bool) -> Event {
+    fn run(&mut self, closure: usize, way: Way) -> Event {
         if closure == self.jobs.len() {
             // Choose saw it, and this thread alone takes from the queue.
             match self.shared.writes.try_pop() {
@@ -133,9 +142,8 @@ impl Drive<'_> {
                 None => return Event::Lost { refused: false },
             }
         }
-        // The first has nobody before it, so the whole transaction is its savepoint, which costs
-        // nothing: a savepoint keeps a copy of each page that is changed within it.
-        let saved = shared && 0 < closure;
+        // The first has nobody before it, so the whole transaction is its savepoint.
+        let saved = way == Way::Guarded && 0 < closure;
         if saved && self.batch("SAVEPOINT closure") != Event::Done {
             return self.undone(false);
         }
@@ -147,6 +155,7 @@ impl Drive<'_> {
         }
         let start = Instant::now();
         let rows_max = self.shared.options.rows_max;
+        let changes = self.writer.connection.total_changes();
         let (ran, last_failure) = self.writer.limited(|connection| {
             let mut transaction = Transaction::new(Engine::Sqlite(connection), rows_max);
             (job.run(&mut transaction), transaction.last_failure())
@@ -163,9 +172,15 @@ impl Drive<'_> {
             Ran::Kept if !saved => Event::Kept,
             Ran::Kept if self.batch("RELEASE closure") == Event::Done => Event::Kept,
             Ran::Kept => self.undone(false),
-            Ran::Refused if !shared => Event::Undone,
-            Ran::Refused if !saved => self.anew(),
-            Ran::Refused => self.undone(true),
+            Ran::Refused if way == Way::Alone => Event::Undone,
+            Ran::Refused if saved => self.undone(true),
+            // A closure changes nothing but rows, and each is counted.
+            Ran::Refused if self.writer.connection.total_changes() == changes => Event::Undone,
+            Ran::Refused if closure == 0 => self.anew(),
+            Ran::Refused => {
+                self.mixed = true;
+                Event::Mixed
+            }
         }
     }
 

@@ -137,6 +137,81 @@ async fn a_first_that_refuses_takes_no_neighbour_along() {
     database.close().await.unwrap();
 }
 
+/// Savepoints are dear, so none is made until a refusal leaves writes behind; one that wrote
+/// nothing costs nobody a second run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_in_the_middle_that_refuses_takes_no_neighbour_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
+    let batch_time = Duration::from_secs(60);
+    let database =
+        Database::open(&url, Options { batch_time, ..Options::default() }, "test", ITEMS);
+    let database = database.unwrap();
+    // Its second statement refuses; before it, nothing or a row.
+    let refusing = |first: &'static str| {
+        let sender = database.clone();
+        spawn(async move {
+            let work = move |tx: &mut tradewind_sql::Transaction<'_>| {
+                tx.execute(first, &[])?;
+                tx.execute("INSERT INTO items (id, amount) VALUES (NULL, NULL)", &[])
+            };
+            sender.transaction::<_, Error, _>("refuses", work).await
+        })
+    };
+    let inserting = |id| {
+        let sender = database.clone();
+        spawn(async move { insert(&sender, id, 1).await })
+    };
+    for (round, first, reruns) in [
+        (1, "UPDATE items SET amount = 7 WHERE id = 999", 0),
+        (2, "UPDATE items SET amount = 7 WHERE id = 1001", 3),
+        // From now on there are savepoints for a while.
+        (3, "UPDATE items SET amount = 8 WHERE id = 1001", 3),
+    ] {
+        let (enter, entered) = std::sync::mpsc::sync_channel(1);
+        let (go_on, wait) = std::sync::mpsc::sync_channel(1);
+        let sender = database.clone();
+        let gate = spawn(async move {
+            let work = move |_: &mut tradewind_sql::Transaction<'_>| {
+                let _again = enter.try_send(());
+                let _again = wait.recv_timeout(Duration::from_secs(30));
+                Ok(())
+            };
+            sender.transaction::<_, Error, _>("gate", work).await
+        });
+        eventually("it runs", || entered.try_recv().is_ok()).await;
+        let before = database.stats();
+        let mut neighbours = Vec::new();
+        let mut refused = None;
+        for place in 1..=3 {
+            if place == 2 {
+                refused = Some(refusing(first));
+            } else {
+                neighbours.push(inserting(1000 * round + place));
+            }
+            let waiting = u64::try_from(place).unwrap();
+            eventually("it waits", || database.stats().queue == waiting).await;
+        }
+        go_on.send(()).unwrap();
+        drop(go_on);
+        gate.await.unwrap().unwrap();
+        refused.unwrap().await.unwrap().unwrap_err().refused::<()>().unwrap();
+        for it in neighbours {
+            it.await.unwrap().unwrap();
+        }
+        let stats = database.stats();
+        assert_eq!(stats.batches, before.batches + 1, "round {round}");
+        assert_eq!(stats.reruns, reruns, "round {round}");
+    }
+    assert_eq!(ids(&database).await, [1001, 1003, 2001, 2003, 3001, 3003]);
+    let touched = "SELECT COUNT(*) FROM items WHERE amount <> 1";
+    let count = |tx: &mut tradewind_sql::Transaction<'_>| {
+        tx.query_one(touched, &[], |row| row.get::<i64>(0))
+    };
+    assert_eq!(database.read::<_, Error, _>("touched", count).await.unwrap(), Some(0));
+    database.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_is_nobody_elses_to_read_or_lock() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -4,13 +4,13 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Batch, Bounds, Event, Fate, Step};
+use super::{Batch, Bounds, Event, Fate, Step, Way};
 
 const BOUNDS: Bounds = Bounds { closures: 4, time: Duration::from_millis(4) };
 
 /// Feeds `events` and lists the steps, the first one included.
 fn steps(events: &[Event]) -> Vec<Step> {
-    let mut batch = Batch::new(BOUNDS);
+    let mut batch = Batch::new(BOUNDS, Way::Bare);
     let mut steps = vec![batch.step()];
     for event in events {
         batch.on(*event);
@@ -19,12 +19,16 @@ fn steps(events: &[Event]) -> Vec<Step> {
     steps
 }
 
-const fn shared(closure: usize) -> Step {
-    Step::Run { closure, shared: true }
+const fn bare(closure: usize) -> Step {
+    Step::Run { closure, way: Way::Bare }
+}
+
+const fn guarded(closure: usize) -> Step {
+    Step::Run { closure, way: Way::Guarded }
 }
 
 const fn alone(closure: usize) -> Step {
-    Step::Run { closure, shared: false }
+    Step::Run { closure, way: Way::Alone }
 }
 
 const SOON: Event = Event::Waiting(Duration::ZERO);
@@ -36,9 +40,9 @@ fn what_waits_is_committed_together() {
         [Event::Done, Event::Kept, SOON, Event::Undone, Event::Empty, Event::Done, Event::Done];
     let expected = [
         Step::Begin,
-        shared(0),
+        bare(0),
         Step::Choose,
-        shared(1),
+        bare(1),
         Step::Choose,
         Step::Commit,
         Step::AnswerAll(Fate::Own),
@@ -79,9 +83,9 @@ fn a_lost_transaction_is_run_again_one_by_one() {
     ];
     let expected = [
         Step::Begin,
-        shared(0),
+        bare(0),
         Step::Choose,
-        shared(1),
+        bare(1),
         Step::RollBack,
         Step::Begin,
         alone(0),
@@ -91,6 +95,42 @@ fn a_lost_transaction_is_run_again_one_by_one() {
         alone(1),
         Step::RollBack,
         Step::Answer(1, Fate::Own),
+        OVER,
+    ];
+    assert_eq!(steps(&events), expected);
+}
+
+#[test]
+fn a_refusal_among_the_writes_of_others_is_run_again_guarded() {
+    let events = [
+        Event::Done,
+        Event::Kept,
+        SOON,
+        Event::Mixed,
+        Event::Done, // rolled back
+        Event::Done,
+        Event::Kept,
+        Event::Undone,
+        SOON,
+        Event::Kept,
+        Event::Empty,
+        Event::Done,
+        Event::Done,
+    ];
+    let expected = [
+        Step::Begin,
+        bare(0),
+        Step::Choose,
+        bare(1),
+        Step::RollBack,
+        Step::Begin,
+        guarded(0),
+        guarded(1),
+        Step::Choose,
+        guarded(2),
+        Step::Choose,
+        Step::Commit,
+        Step::AnswerAll(Fate::Own),
         OVER,
     ];
     assert_eq!(steps(&events), expected);
@@ -125,6 +165,7 @@ struct Engine {
 enum Fault {
     None,
     Refuse,
+    RefuseMixed,
     Lose { refused: bool },
     Fail,
     Unknown,
@@ -134,6 +175,7 @@ fn faults() -> impl Strategy<Value = Vec<Fault>> {
     let fault = prop_oneof![
         6 => Just(Fault::None),
         2 => Just(Fault::Refuse),
+        1 => Just(Fault::RefuseMixed),
         1 => any::<bool>().prop_map(|refused| Fault::Lose { refused }),
         1 => Just(Fault::Fail),
         1 => Just(Fault::Unknown),
@@ -143,16 +185,16 @@ fn faults() -> impl Strategy<Value = Vec<Fault>> {
 
 #[derive(Default)]
 struct History {
-    runs: BTreeMap<usize, u32>,
+    runs: BTreeMap<usize, Vec<Way>>,
     kept: BTreeSet<usize>,
     answers: BTreeMap<usize, Vec<Fate>>,
     poisoned: bool,
 }
 
 impl Engine {
-    fn run(&mut self, closure: usize, fault: Fault, history: &mut History) -> Event {
+    fn run(&mut self, closure: usize, way: Way, fault: Fault, history: &mut History) -> Event {
         assert!(self.open, "ran outside a transaction");
-        *history.runs.entry(closure).or_default() += 1;
+        history.runs.entry(closure).or_default().push(way);
         history.kept.remove(&closure);
         match fault {
             Fault::None | Fault::Fail | Fault::Unknown => {
@@ -160,7 +202,11 @@ impl Engine {
                 history.kept.insert(closure);
                 Event::Kept
             }
-            Fault::Refuse => Event::Undone,
+            Fault::RefuseMixed if way == Way::Bare => {
+                self.inside.insert(closure);
+                Event::Mixed
+            }
+            Fault::Refuse | Fault::RefuseMixed => Event::Undone,
             Fault::Lose { refused } => {
                 self.open = false;
                 self.inside.clear();
@@ -182,7 +228,7 @@ impl Engine {
                 self.doubtful.append(&mut self.inside);
                 Event::Unknown
             }
-            Fault::None | Fault::Refuse | Fault::Lose { .. } => {
+            Fault::None | Fault::Refuse | Fault::RefuseMixed | Fault::Lose { .. } => {
                 self.open = false;
                 self.durable.append(&mut self.inside);
                 Event::Done
@@ -212,7 +258,7 @@ impl Engine {
                 *more -= 1;
                 SOON
             }
-            Step::Run { closure, .. } => self.run(closure, fault, history),
+            Step::Run { closure, way } => self.run(closure, way, fault, history),
             Step::Commit => self.commit(fault),
             Step::RollBack => {
                 self.open = false;
@@ -239,8 +285,13 @@ impl Engine {
 
 proptest! {
     #[test]
-    fn the_invariants_hold_over_every_history(faults in faults(), mut more in 0_usize..8) {
-        let mut batch = Batch::new(BOUNDS);
+    fn the_invariants_hold_over_every_history(
+        faults in faults(),
+        mut more in 0_usize..8,
+        careful in any::<bool>(),
+    ) {
+        let way = if careful { Way::Guarded } else { Way::Bare };
+        let mut batch = Batch::new(BOUNDS, way);
         let (mut engine, mut history) = (Engine::default(), History::default());
         let mut faults = faults.into_iter();
         let mut count = 0;
@@ -249,7 +300,7 @@ proptest! {
             let event = engine.step(batch.step(), batch.taken(), fault, &mut more, &mut history);
             batch.on(event);
             count += 1;
-            prop_assert!(count < 10 * (BOUNDS.closures + 1), "does not end");
+            prop_assert!(count < 15 * (BOUNDS.closures + 1), "does not end");
         }
         engine.step(batch.step(), batch.taken(), Fault::None, &mut more, &mut history);
         prop_assert!(batch.taken() <= BOUNDS.closures);
@@ -258,7 +309,10 @@ proptest! {
         for closure in 0..batch.taken() {
             let answers = history.answers.get(&closure).map_or(&[][..], Vec::as_slice);
             prop_assert_eq!(answers.len(), 1, "closure {} answered {:?}", closure, answers);
-            prop_assert!(history.runs.get(&closure).is_none_or(|runs| *runs <= 2));
+            let runs = history.runs.get(&closure).map_or(&[][..], Vec::as_slice);
+            for way in [Way::Bare, Way::Guarded, Way::Alone] {
+                prop_assert!(runs.iter().filter(|it| **it == way).count() <= 1, "{:?}", runs);
+            }
             let durable = engine.durable.contains(&closure);
             let doubtful = engine.doubtful.contains(&closure);
             match answers[0] {
