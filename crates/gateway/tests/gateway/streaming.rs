@@ -71,6 +71,29 @@ async fn an_upload_goes_as_fast_as_its_service_reads() {
     rig.stop().await;
 }
 
+/// hyper does not ask a body of a known length for more after its last byte; the connection is
+/// free all the same.
+#[tokio::test]
+async fn requests_with_a_body_leave_their_connection_to_the_next() {
+    let rig = Rig::start().await;
+    let mut client = rig.client().await;
+    for framed in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "Content-Length: 0\r\n\r\n",
+    ]
+    .repeat(3)
+    {
+        client
+            .send(format!("POST /order/echo HTTP/1.1\r\nHost: shop\r\n{framed}").as_bytes())
+            .await;
+        assert_eq!(client.answer().await.unwrap().status, 200);
+    }
+    drop(client);
+    assert_eq!(rig.backend().recorded.connections.load(Ordering::SeqCst), 1);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_large_upload_arrives_whole() {
     let rig = Rig::start().await;
