@@ -43,6 +43,9 @@ struct Arguments {
     /// How many seconds what a bench freezes stays frozen.
     #[arg(long, default_value_t = 60.0)]
     outage: f64,
+    /// Another build of the binary: `order` measures both by turns, and nothing else.
+    #[arg(long)]
+    against: Option<PathBuf>,
 }
 
 /// How a bench starts a server of its own: never asked for by people.
@@ -59,6 +62,8 @@ struct Settings {
     rounds: usize,
     span: Duration,
     outage: Duration,
+    /// Another build of the binary, to be measured by turns.
+    against: Option<PathBuf>,
     /// On the disk of the checkout, which a temporary folder in memory would not be.
     folder: PathBuf,
 }
@@ -85,11 +90,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         BENCHES.iter().filter(|it| arguments.name == "all" || arguments.name == it.0).collect();
     let names = || BENCHES.iter().map(|it| it.0).collect::<Vec<_>>().join(", ");
     anyhow::ensure!(!chosen.is_empty(), "no bench `{}`; there are: {}", arguments.name, names());
+    if let Some(other) = &arguments.against {
+        anyhow::ensure!(other.is_file(), "--against: there is no program at {}", other.display());
+    }
     dist::enter()?;
     let settings = Settings {
         rounds: arguments.rounds.clamp(1, 100),
         span: Duration::try_from_secs_f64(arguments.seconds.clamp(0.1, 60.0))?,
         outage: Duration::try_from_secs_f64(arguments.outage.clamp(1.0, 600.0))?,
+        against: arguments.against.clone(),
         folder: machine_facts::target_folder().join("bench"),
     };
     std::fs::create_dir_all(&settings.folder).context("cannot make target/bench")?;

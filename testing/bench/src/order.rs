@@ -10,6 +10,8 @@
 //! - The broker and the warehouses standing still under load ([`outage`]).
 //! - Locks, the coordinator and MariaDB instead of what is the default.
 //!
+//! With `--against` only the ceiling and an open loop, by turns with another build ([`turns`]).
+//!
 //! An order's CPU and commits are those of all its processes until it has shipped.
 
 mod buyer;
@@ -21,6 +23,7 @@ mod measure;
 mod outage;
 mod overload;
 pub(crate) mod parts;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,6 +61,10 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     async fn run(mut self) -> anyhow::Result<Report> {
+        if let Some(other) = &self.settings.against {
+            self.turns(other).await?;
+            return Ok(self.report);
+        }
         let folder = self.settings.folder.clone();
         let shop = self.shop(&[]).await?;
         let gateway = Arc::new(shoppers(&shop).await?);
