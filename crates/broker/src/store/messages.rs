@@ -3,7 +3,7 @@
 use tradewind_base::id::Xid;
 use tradewind_base::{Timestamp, TraceContext};
 use tradewind_message::wire::{CheckAt, MessageId, Receipt, State};
-use tradewind_sql::{Error, Transaction, TransactionError, params};
+use tradewind_sql::{Dialect, Error, Transaction, TransactionError, params};
 
 use super::{Key, Store, StoreError, bits, bytes, code, message_id, state, xid_bytes};
 use crate::machine::message::{Step, Word, decide};
@@ -271,8 +271,11 @@ pub(super) fn change(
     word: Word,
     now: Timestamp,
 ) -> Result<Changed, MessageError> {
-    // Take the row before deciding: on MySQL the lock keeps the state as it is read.
-    tx.execute("UPDATE message SET id = id WHERE id = ?", params![bytes(id)])?;
+    // Take the row before deciding: the lock keeps the state as it is read. On SQLite nobody else
+    // writes meanwhile.
+    if tx.dialect() == Dialect::MySql {
+        tx.execute("UPDATE message SET id = id WHERE id = ?", params![bytes(id)])?;
+    }
     let Some((before, topic, sequence)) = current(tx, id)? else {
         return Err(MessageError::Unknown(id));
     };
