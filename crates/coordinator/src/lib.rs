@@ -66,8 +66,13 @@ const SET: &str = "coordinator";
 
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(1);
 
+const COMPACT: [Migration; engine::COMPACT] = engine::compact(6);
+
 /// The schema.
-pub static MIGRATIONS: &[Migration] = &LOG;
+pub static MIGRATIONS: &[Migration] = &[
+    LOG[0], LOG[1], LOG[2], LOG[3], LOG[4], COMPACT[0], COMPACT[1], COMPACT[2], COMPACT[3],
+    COMPACT[4], COMPACT[5],
+];
 
 /// The settings: section `coordinator`.
 #[derive(Clone, Debug)]

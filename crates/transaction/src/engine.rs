@@ -57,7 +57,7 @@ use log::{Epoch, Record};
 pub use decide::{Decided, MayAbort, MayCommit};
 pub use declaration::{BRANCHES_MAX, Declaration, DeclareError, Declared};
 pub use look::Found;
-pub use schema::{MIGRATIONS, migrations};
+pub use schema::{COMPACT, MIGRATIONS, compact, migrations};
 pub use setup::{Hook, Settings, Setup};
 pub use tries::Tried;
 

@@ -52,7 +52,7 @@ const FENCED_LAST: &str = "SELECT MAX(m) FROM (\
      UNION ALL SELECT MAX(changed_ms) FROM tradewind_fence WHERE status = 3 \
      UNION ALL SELECT MAX(changed_ms) FROM tradewind_fence WHERE status = 4) w";
 const DRIVEN_LAST: &str = "SELECT MAX(m) FROM (\
-     SELECT MAX(finished_ms) AS m FROM tradewind_tcc \
+     SELECT MAX(finished_ms) AS m FROM tradewind_tcc WHERE finished_ms IS NOT NULL \
      UNION ALL SELECT MAX(until_ms) FROM tradewind_tcc_driver) w";
 
 /// What is on the lists of the logs, to be told beside the findings.

@@ -65,11 +65,18 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
     FENCE[0],
     FENCE[1],
+    COMPACT[0],
+    COMPACT[1],
+    COMPACT[2],
+    COMPACT[3],
+    COMPACT[4],
+    COMPACT[5],
 ];
 
 const KEYS: [Migration; 2] = idempotency::migrations(8);
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(10);
 const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(19);
+const COMPACT: [Migration; engine::COMPACT] = engine::compact(21);
 
 const USER_ACCOUNT: Migration = Migration {
     version: 1,

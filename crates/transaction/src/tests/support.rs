@@ -50,6 +50,7 @@ const STOCK: &[Migration] = &[
     FENCE[1],
 ];
 const LOG: [Migration; 5] = engine::migrations(2);
+const COMPACT: [Migration; engine::COMPACT] = engine::compact(7);
 const ORDER: &[Migration] = &[
     Migration {
         version: 1,
@@ -64,6 +65,12 @@ const ORDER: &[Migration] = &[
     LOG[2],
     LOG[3],
     LOG[4],
+    COMPACT[0],
+    COMPACT[1],
+    COMPACT[2],
+    COMPACT[3],
+    COMPACT[4],
+    COMPACT[5],
 ];
 
 /// A service with its database. Its tasks end with the test's runtime.

@@ -35,6 +35,7 @@ pub(super) const LOSES: u32 = 1;
 
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(2);
 const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(7);
+const COMPACT: [Migration; engine::COMPACT] = engine::compact(9);
 const ORDER: &[Migration] = &[
     Migration {
         version: 1,
@@ -51,6 +52,12 @@ const ORDER: &[Migration] = &[
     LOG[4],
     FENCE[0],
     FENCE[1],
+    COMPACT[0],
+    COMPACT[1],
+    COMPACT[2],
+    COMPACT[3],
+    COMPACT[4],
+    COMPACT[5],
 ];
 
 /// What can be restarted.
