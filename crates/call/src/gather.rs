@@ -127,7 +127,8 @@ impl<Q, A> Gather<Q, A> {
             }
             let (questions, tellers): (Vec<_>, Vec<_>) =
                 taken.into_iter().map(|it| (it.question, it.tell)).unzip();
-            let mut answers = together(questions).await.into_iter();
+            // On the heap: all who ask hold a place for it, and few of them need it.
+            let mut answers = Box::pin(together(questions)).await.into_iter();
             for tell in tellers {
                 // Whoever went away meanwhile needs no answer.
                 let _gone = tell.send(answers.next().flatten());

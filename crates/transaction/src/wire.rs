@@ -12,10 +12,13 @@
 //! 429. Every other answer, and none, is unknown.
 
 pub mod coordinator;
+mod payload;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tradewind_base::id::Xid;
+
+pub use payload::Payload;
 
 /// The code of a business refusal. `type` names the participant's own code.
 pub const REFUSED: &str = "tcc.refused";
@@ -34,9 +37,9 @@ pub const NO_TRY: &str = "tcc.no-try";
 /// The code of "ask again later".
 pub const NOT_YET: &str = "tcc.not-yet";
 
-/// The body of a Try.
+/// The body of a Try. Who is asked reads the payload; who asks passes on a [`Payload`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Try {
+pub struct Try<P = Value> {
     /// The transaction.
     pub xid: Xid,
     /// The branch's number within it.
@@ -46,7 +49,7 @@ pub struct Try {
     /// Wall time in milliseconds after which this Try must be refused.
     pub deadline_ms: i64,
     /// What is to be reserved, as the action defines it.
-    pub payload: Value,
+    pub payload: P,
 }
 
 /// The body of a Confirm or Cancel.
@@ -69,16 +72,16 @@ pub struct Done {
 
 /// Several Trys of one action, which stand and fall each for itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trys {
+pub struct Trys<P = Value> {
     /// At most [`Trys::MAX`].
-    pub branches: Vec<Try>,
+    pub branches: Vec<Try<P>>,
     /// The trace that each goes on in, as the header `traceparent` has it; empty where there is
     /// none.
     #[serde(default)]
     pub traces: Vec<String>,
 }
 
-impl Trys {
+impl<P> Trys<P> {
     /// Most branches of one request: somebody waits for each of them.
     pub const MAX: usize = 16;
 }

@@ -12,6 +12,7 @@ use tradewind_base::id::Xid;
 use tradewind_base::{Timestamp, TraceContext};
 
 use crate::machine::asked::Sent;
+use crate::wire::Payload;
 use crate::wire::coordinator::OWN_BRANCH;
 
 /// A remote branch: whom to ask for what.
@@ -24,7 +25,7 @@ pub struct Declared {
     /// The action of that service.
     pub action: String,
     /// What it is to reserve.
-    pub payload: Value,
+    pub payload: Payload,
     /// Whether it is reserved already when the transaction begins: it is not tried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reserved: bool,
@@ -97,7 +98,12 @@ impl Declaration {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn own<T: Serialize>(mut self, payload: &T) -> Result<Self, DeclareError> {
-        self.own = Some(value(&self.name, "own", payload)?);
+        let failed = |source| DeclareError::Payload {
+            service: self.name.to_string(),
+            action: "own".to_owned(),
+            source,
+        };
+        self.own = Some(serde_json::to_value(payload).map_err(failed)?);
         Ok(self)
     }
 
@@ -115,8 +121,11 @@ impl Declaration {
             return Err(DeclareError::TooMany);
         }
         let index = u16::try_from(self.branches.len() + 1).map_err(|_| DeclareError::TooMany)?;
-        let payload = value(service, action, payload)?;
         let (service, action) = (service.to_owned(), action.to_owned());
+        let payload = match Payload::of(payload) {
+            Ok(payload) => payload,
+            Err(source) => return Err(DeclareError::Payload { service, action, source }),
+        };
         self.branches.push(Declared { index, service, action, payload, reserved: false });
         Ok(self)
     }
@@ -126,7 +135,7 @@ impl Declaration {
     #[must_use]
     pub fn reserved(mut self, service: &str, action: &str) -> Self {
         let (service, action) = (service.to_owned(), action.to_owned());
-        let (index, payload) = (OWN_BRANCH, Value::Null);
+        let (index, payload) = (OWN_BRANCH, Payload::null());
         self.branches.push(Declared { index, service, action, payload, reserved: true });
         self
     }
@@ -163,11 +172,4 @@ impl Coordinated {
     pub(super) fn sent(&self) -> Sent {
         if self.sent.load(Ordering::SeqCst) { Sent::Perhaps } else { Sent::Nothing }
     }
-}
-
-fn value<T: Serialize>(service: &str, action: &str, payload: &T) -> Result<Value, DeclareError> {
-    serde_json::to_value(payload).map_err(|source| {
-        let (service, action) = (service.to_owned(), action.to_owned());
-        DeclareError::Payload { service, action, source }
-    })
 }

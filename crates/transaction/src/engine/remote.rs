@@ -158,7 +158,7 @@ fn begin(it: &Declaration, left: Duration) -> wire::Begin {
     let branches = it.branches.iter().map(|it| wire::Branch {
         service: it.service.clone(),
         action: it.action.clone(),
-        payload: it.payload.clone(),
+        payload: it.payload.value(),
     });
     wire::Begin {
         xid: None,

@@ -140,7 +140,7 @@ pub(super) fn mount(all: &Participants) -> Router {
                                   Json(body): Json<wire::Trys>|
                     -> Answer<wire::DoneTogether> {
             let allowed = body.branches.iter().map(|it| it.initiator.as_str());
-            authorize_all(&caller, allowed, wire::Trys::MAX)?;
+            authorize_all(&caller, allowed, <wire::Trys>::MAX)?;
             fault::point(format_args!("tcc.{name}.try.received"));
             let mut traces = body.traces.into_iter();
             let asked = body.branches.into_iter().map(|it| {

@@ -15,7 +15,9 @@ use tradewind_base::Context;
 use tradewind_call::{Asked, CallError, Gather, Request};
 
 use super::{PeerError, Peers, Step};
-use crate::wire::{Confirms, DoneTogether, Second, Try, Trys};
+use crate::wire::{Confirms, DoneTogether, Payload, Second, Trys};
+
+type Try = crate::wire::Try<Payload>;
 
 /// Exchanges under way for the Trys of one action: somebody waits for them, so they are many.
 const TRY_PLACES: usize = 4;
@@ -35,7 +37,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) const fn new() -> Self {
         Self {
-            trys: Gather::new(TRY_PLACES, Trys::MAX),
+            trys: Gather::new(TRY_PLACES, Trys::<Payload>::MAX),
             confirms: Gather::patient(CONFIRM_PLACES, Confirms::MAX, CONFIRM_PATIENCE),
             alone: AtomicBool::new(false),
         }

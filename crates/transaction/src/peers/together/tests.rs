@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::StatusCode;
-use serde_json::json;
 use tokio::sync::Barrier;
 use tradewind_base::id::Xid;
 use tradewind_base::{Rng, Tasks, Timestamp};
@@ -18,7 +17,7 @@ use tradewind_service::axum::{Router, routing::post};
 
 use super::TRY_PLACES;
 use crate::peers::{PeerError, Peers};
-use crate::wire::Try;
+use crate::wire::{Payload, Try};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -66,7 +65,7 @@ impl Stock {
     async fn twelve(&self) -> Vec<Result<(), PeerError>> {
         let one = async |branch| {
             let xid = Xid::generate(Timestamp::from_millis(1), &mut Rng::from_entropy());
-            let (initiator, payload) = ("order".to_owned(), json!(null));
+            let (initiator, payload) = ("order".to_owned(), Payload::null());
             let body = Try { xid, branch, initiator, deadline_ms: 0, payload };
             self.peers.reserve(("stock", "take"), &body, LIMIT).await
         };
