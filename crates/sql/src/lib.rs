@@ -43,14 +43,14 @@
 //!
 //! # SQLite
 //! One thread writes. It runs what waits in one transaction and commits that, so one fsync serves
-//! up to [`Options::batch_max`] closures. A closure that refuses has nearly always written nothing;
-//! if it has, the batch is run again with a savepoint for each. What
-//! nobody waits for ([`Database::transaction_at_leisure`]) joins the next commit that somebody
+//! up to [`Options::batch_max`] closures. When a closure refuses that has written something, the
+//! batch is run again with a savepoint for each, and so are the next few; otherwise there are none.
+//! What nobody waits for ([`Database::transaction_at_leisure`]) joins the next commit that somebody
 //! waits for. The write-ahead log is begun anew in place after each checkpoint: a commit that
 //! writes over what is there waits only for its own pages, one that makes the file longer also for
-//! the journal of the file system. Errors that end the
-//! whole transaction (a full disk, an interrupted statement) would take neighbours along; then the
-//! batch is run again one by one. Several processes on one file take turns, batch by batch.
+//! the journal of the file system. Errors that end the whole transaction (a full disk, an
+//! interrupted statement) would take neighbours along; then the batch is run again one by one.
+//! Several processes on one file take turns, batch by batch.
 //! The rules are in a pure [machine], the only place where they are decided.
 //! A commit that fails without telling whether it reached the disk aborts the process
 //! ([`OnUnknownCommit`]): after recovery the disk tells. Do not declare deferred constraints: they

@@ -5,7 +5,7 @@
 //!
 //! *Bare* and *guarded*: all in one transaction. Guarded, each in a savepoint, so that what one wrote
 //! can be undone. Bare, without: that is far cheaper, as a savepoint keeps a copy of each page that
-//! is changed within it, and nearly every closure that refuses has written nothing.
+//! is changed within it, and a refusal is rare, or has written nothing.
 //!
 //! | after | event | next step |
 //! |---|---|---|
