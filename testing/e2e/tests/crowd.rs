@@ -20,6 +20,8 @@ const DESCRIPTORS_SLACK: usize = 16;
 const POOL: usize = 64;
 /// Whom the gateway asks here: order, and inventory twice.
 const ASKED: usize = 3;
+/// The gateway keeps what is idle for 30 s, one for each of the crowd who asked at once.
+const CLOSED_WITHIN: Duration = Duration::from_secs(60);
 
 fn run() -> Duration {
     let seconds = std::env::var("TRADEWIND_CROWD_SECONDS").ok();
@@ -77,7 +79,7 @@ async fn a_crowd_gets_answers_and_leaves_no_trace() {
     assert!(CLIENTS * 2 < answered, "only {answered} answers");
 
     let idle_descriptors = |name: &str| idle.iter().find(|it| it.0 == name).map_or(0, |it| it.2);
-    eventually("connections close", Duration::from_secs(30), || async {
+    eventually("connections close", CLOSED_WITHIN, || async {
         let now = sizes(&estate.processes());
         let grown: Vec<_> = now
             .into_iter()
