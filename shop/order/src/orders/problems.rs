@@ -4,10 +4,10 @@ use tradewind::base::Problem;
 use tradewind::service::Failure;
 use tradewind::service::answer::chain;
 use tradewind::service::axum::http::StatusCode;
-use tradewind::sql::TransactionError;
+use tradewind::sql::{self, ErrorKind, TransactionError};
 use tradewind::transaction::Tried;
 
-use super::{Failed, OrderId};
+use super::{Failed, OrderId, WorkError};
 
 /// A failed first phase, told to the caller: a refusal of the business is 409 in the words of the
 /// service that refused, everything else is 503 and names the service.
@@ -84,7 +84,7 @@ pub(super) fn mismatch() -> Failure {
 /// A local transaction that did not happen, or of which nothing was told yet.
 pub(super) fn database(error: &Failed) -> Failure {
     match error {
-        TransactionError::Refused(_) => Failure::internal(error),
+        TransactionError::Refused(refused) if !passing(refused) => Failure::internal(error),
         _ => {
             tracing::error!(error = chain(error), "a local transaction failed");
             let detail = "orders cannot be read or written for now; repeat with the same key";
@@ -93,9 +93,53 @@ pub(super) fn database(error: &Failed) -> Failure {
     }
 }
 
+/// Whether a statement failed for what has nothing to do with the order: a full disk, a lock, or a
+/// process that stood still in the middle of it.
+fn passing(error: &WorkError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(it) = cause {
+        if let Some(it) = it.downcast_ref::<sql::Error>() {
+            return it.is_transient() || it.kind() == ErrorKind::Interrupted;
+        }
+        cause = it.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tradewind::sql::{Database, DatabaseUrl, Options, Transaction};
+
     use super::*;
+
+    /// A process that was frozen finds its statements out of time when it goes on.
+    #[tokio::test]
+    async fn a_statement_that_was_stopped_is_no_fault_of_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
+        let options = Options { run_time_max: Duration::from_millis(1), ..Options::default() };
+        let database = Database::open(&url, options, "it", &[]).unwrap();
+        for (sql, status) in [
+            (
+                "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                    SELECT COUNT(*) FROM n",
+                503,
+            ),
+            ("SELECT 1 FROM nowhere", 500),
+        ] {
+            let work = move |tx: &mut Transaction<'_>| {
+                Ok::<_, WorkError>(tx.query(sql, &[], |row| row.get::<i64>(0))?)
+            };
+            let error = database.transaction("it", work).await.unwrap_err();
+            assert_eq!(database_status(&error), status, "{error:?}");
+        }
+    }
+
+    fn database_status(error: &Failed) -> u16 {
+        super::database(error).problem().status.as_u16()
+    }
 
     /// What is refused stays refused under its key, so it must be the business that refuses.
     #[test]
