@@ -16,31 +16,24 @@ const OTHER: &str = "other build";
 /// Of the first ceiling: what both are offered in the open loop.
 const SHARE: f64 = 0.3;
 
-type Read = fn(&Sample) -> f64;
+type Read = fn(&Turn) -> f64;
 
 /// What is compared.
 const FIGURES: [(&str, &str, Better, Read); 8] = [
-    ("ceiling", "1/s", HIGHER, |it| it.rate),
-    ("ceiling, p50", "ms", LOWER, |it| it.p50),
-    ("ceiling, CPU of an order", "ms", LOWER, |it| it.cpu),
-    ("ceiling, durable commits of an order", "", LOWER, |it| it.commits),
-    ("open loop, p50", "ms", LOWER, |it| it.p50),
-    ("open loop, p99", "ms", LOWER, |it| it.p99),
-    ("open loop, CPU of an order", "ms", LOWER, |it| it.cpu),
-    ("open loop, durable commits of an order", "", LOWER, |it| it.commits),
+    ("ceiling", "1/s", HIGHER, |it| it.ceiling.rate),
+    ("ceiling, p50", "ms", LOWER, |it| it.ceiling.p50),
+    ("ceiling, CPU of an order", "ms", LOWER, |it| it.ceiling.cpu),
+    ("ceiling, durable commits of an order", "", LOWER, |it| it.ceiling.commits),
+    ("open loop, p50", "ms", LOWER, |it| it.open.p50),
+    ("open loop, p99", "ms", LOWER, |it| it.open.p99),
+    ("open loop, CPU of an order", "ms", LOWER, |it| it.open.cpu),
+    ("open loop, durable commits of an order", "", LOWER, |it| it.open.commits),
 ];
 
 /// What one program came to in one round.
 struct Turn {
     ceiling: Sample,
     open: Sample,
-}
-
-impl Turn {
-    /// The sample of a figure by its place in [`FIGURES`].
-    const fn sample(&self, figure: usize) -> &Sample {
-        if figure < FIGURES.len() / 2 { &self.ceiling } else { &self.open }
-    }
 }
 
 impl Bench<'_> {
@@ -61,10 +54,8 @@ impl Bench<'_> {
         }
         let rate = [rate.unwrap_or_default()];
         self.report.add(("open loop, orders offered".to_owned(), "1/s", HIGHER), &rate, None, None);
-        for (place, (name, unit, better, read)) in FIGURES.into_iter().enumerate() {
-            let all = |turns: &[Turn]| -> Vec<f64> {
-                turns.iter().map(|it| read(it.sample(place))).collect()
-            };
+        for (name, unit, better, read) in FIGURES {
+            let all = |turns: &[Turn]| turns.iter().map(read).collect::<Vec<_>>();
             let (ours, theirs) = (all(&ours), all(&theirs));
             self.report.add((name.to_owned(), unit, better), &ours, Some((OTHER, &theirs)), None);
         }
