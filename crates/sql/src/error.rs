@@ -132,12 +132,17 @@ impl Error {
         matches!(self.kind, ErrorKind::ForeignKey)
     }
 
-    /// Whether the same work may succeed later without anybody changing it.
+    /// Whether the same work may succeed later without anybody changing it. So may a statement that
+    /// was stopped: a process that stood still in the middle of it finds its time over.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(
             self.kind,
-            ErrorKind::Busy | ErrorKind::Deadlock | ErrorKind::Full | ErrorKind::Connection
+            ErrorKind::Busy
+                | ErrorKind::Deadlock
+                | ErrorKind::Full
+                | ErrorKind::Interrupted
+                | ErrorKind::Connection
         )
     }
 }

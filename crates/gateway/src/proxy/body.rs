@@ -118,13 +118,13 @@ impl Body for UpBody {
                     // Trailers end here: the next hop did not ask for any (RFC 9110 §6.5.1).
                     let Some(data) = frame.data_ref() else { continue };
                     upload.moved(data.len() as u64);
-                    // A body of a known length is not asked for more after its last byte.
-                    if incoming.is_end_stream() {
-                        upload.done.store(true, Ordering::Relaxed);
-                    }
                     if *limit < upload.bytes() {
                         upload.failed(Fault::TooLarge);
                         return Poll::Ready(Some(Err("the body is too large".into())));
+                    }
+                    // A body of a known length is not asked for more after its last byte.
+                    if incoming.is_end_stream() {
+                        upload.done.store(true, Ordering::Relaxed);
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }

@@ -12,6 +12,13 @@ fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).map_or(0, |it| it.len())
 }
 
+/// One whose batches take all that waits, however long their first closure stands still.
+fn unhurried(folder: &std::path::Path) -> Database {
+    let url = DatabaseUrl::sqlite(&folder.join("it.db"));
+    let options = Options { batch_time: Duration::from_secs(60), ..Options::default() };
+    Database::open(&url, options, "test", ITEMS).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_is_emptied_beside_the_writer_and_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,11 +113,7 @@ async fn what_nobody_waits_for_has_a_commit_of_its_own_in_the_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_that_refuses_takes_no_neighbour_along() {
     let folder = tempfile::tempdir().unwrap();
-    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
-    let batch_time = Duration::from_secs(60);
-    let database =
-        Database::open(&url, Options { batch_time, ..Options::default() }, "test", ITEMS);
-    let database = database.unwrap();
+    let database = unhurried(folder.path());
     let (enter, entered) = std::sync::mpsc::sync_channel(1);
     let (go_on, wait) = std::sync::mpsc::sync_channel(1);
     let sender = database.clone();
@@ -142,11 +145,7 @@ async fn a_first_that_refuses_takes_no_neighbour_along() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_in_the_middle_that_refuses_takes_no_neighbour_along() {
     let folder = tempfile::tempdir().unwrap();
-    let url = DatabaseUrl::sqlite(&folder.path().join("it.db"));
-    let batch_time = Duration::from_secs(60);
-    let database =
-        Database::open(&url, Options { batch_time, ..Options::default() }, "test", ITEMS);
-    let database = database.unwrap();
+    let database = unhurried(folder.path());
     // Its second statement refuses; before it, nothing or a row.
     let refusing = |first: &'static str| {
         let sender = database.clone();

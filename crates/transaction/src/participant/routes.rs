@@ -255,7 +255,7 @@ pub(super) fn failure(error: BranchError) -> Failure {
                 .into()
         }
         BranchError::Storage(error) if error.is_transient() => {
-            tracing::warn!(error = chain(&error), "a branch's database has no room");
+            tracing::warn!(error = chain(&error), "a branch's database cannot take it now");
             Problem::unavailable("tcc.busy", "the database is busy; nothing was done").into()
         }
         error => Failure::internal(&error),

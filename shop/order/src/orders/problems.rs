@@ -4,7 +4,7 @@ use tradewind::base::Problem;
 use tradewind::service::Failure;
 use tradewind::service::answer::chain;
 use tradewind::service::axum::http::StatusCode;
-use tradewind::sql::{self, ErrorKind, TransactionError};
+use tradewind::sql::{self, TransactionError};
 use tradewind::transaction::Tried;
 
 use super::{Failed, OrderId, WorkError};
@@ -99,7 +99,7 @@ fn passing(error: &WorkError) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(it) = cause {
         if let Some(it) = it.downcast_ref::<sql::Error>() {
-            return it.is_transient() || it.kind() == ErrorKind::Interrupted;
+            return it.is_transient();
         }
         cause = it.source();
     }
