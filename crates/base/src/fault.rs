@@ -5,8 +5,9 @@
 //! arms a fault by writing a file into it, at any time:
 //!
 //! - `NAME`: the process that next passes [`point`] `NAME` dies there as by `kill -9`. It renames
-//!   the file to `NAME.done` first, so exactly one process dies, once, and the test can wait for
-//!   it. A number in the file is how often the point is passed unharmed before.
+//!   the file first, so exactly one process dies, once, and leaves its id in `NAME.done`, so the
+//!   test can wait until that process is gone. A number in the file is how often the point is
+//!   passed unharmed before.
 //! - `bug.NAME`: the known bug `NAME` is on ([`bug`]) for as long as the file is there. The audit
 //!   must notice it: a check that never fires proves nothing.
 
@@ -72,8 +73,13 @@ mod armed {
             return false;
         }
         passed.remove(name);
-        // Of several processes at the same point the one that renames it is meant.
-        std::fs::rename(&file, folder.join(format!("{name}.done"))).is_ok()
+        // Of several processes at the same point the one that renames it is meant. Who finds
+        // `NAME.done` finds the id in it: the name comes last.
+        let claimed = folder.join(format!("{name}.dying"));
+        std::fs::rename(&file, &claimed)
+            .and_then(|()| std::fs::write(&claimed, std::process::id().to_string()))
+            .and_then(|()| std::fs::rename(&claimed, folder.join(format!("{name}.done"))))
+            .is_ok()
     }
 
     pub(super) fn bug(name: &str) -> bool {
@@ -94,7 +100,8 @@ mod tests {
         assert!(!reached(&folder, "elsewhere"));
         let passes: Vec<_> = (0..4).map(|_| reached(&folder, "here")).collect();
         assert_eq!(passes, [false, false, true, false]);
-        assert!(folder.join("here.done").exists());
+        let done = std::fs::read_to_string(folder.join("here.done")).unwrap();
+        assert_eq!(done, std::process::id().to_string());
         std::fs::write(folder.join("here"), "").unwrap();
         assert!(reached(&folder, "here"), "it can be armed again");
         std::fs::remove_dir_all(&folder).unwrap();

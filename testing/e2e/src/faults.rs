@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::process::alive;
 use crate::{Estate, eventually};
 
 /// A process reaches the point at which it dies within this time, or not at all.
@@ -29,10 +30,12 @@ impl Estate {
         std::fs::write(self.fault(point), "").expect("a point can be armed");
     }
 
-    /// Whether a process died at `point` since it was armed.
+    /// Whether a process died at `point` since it was armed, and is gone: who asks for the process
+    /// of that name next must not be shown the one that is still dying.
     #[must_use]
     pub fn has_died(&self, point: &str) -> bool {
-        self.fault(&format!("{point}.done")).exists()
+        let victim = std::fs::read_to_string(self.fault(&format!("{point}.done"))).ok();
+        victim.and_then(|it| it.parse().ok()).is_some_and(|pid| !alive(pid))
     }
 
     /// Waits until a process died at `point`.
