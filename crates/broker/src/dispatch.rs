@@ -39,8 +39,8 @@ const QUEUE: usize = 4096;
 /// How many of them one turn takes at most.
 const TURN: usize = 256;
 /// How long what is handed over waits for more before it is claimed: at some hundred messages a
-/// second a few come within it, and to a delivery, for which nobody waits, it is nothing.
-const GATHER: Duration = Duration::from_millis(5);
+/// second several come within it, and to a delivery, for which nobody waits, it is nothing.
+const GATHER: Duration = Duration::from_millis(25);
 /// How often a commit's parked neighbours, off lanes and finished rows are looked at.
 const KEEP_EVERY: Duration = Duration::from_millis(500);
 /// How many rows one step of that takes at most.

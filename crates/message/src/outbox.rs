@@ -26,7 +26,7 @@ const CONCURRENCY: usize = 16;
 const LEASE: Duration = Duration::from_secs(12);
 /// How long the relay waits, once told, for what is written in the next moment: nobody waits for a
 /// message's way out, and several go in one exchange.
-const COMPANY: Duration = Duration::from_millis(5);
+const COMPANY: Duration = Duration::from_millis(25);
 /// How often the relay looks without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to publish one message.
