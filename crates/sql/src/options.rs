@@ -63,8 +63,7 @@ impl Default for Options {
             batch_max: 256,
             // About ten fsyncs' worth: longer batches no longer pay and delay the first in it.
             batch_time: Duration::from_millis(4),
-            // At a few hundred transactions a second company comes sooner, nearly always: what was
-            // measured with 8 ms needed up to a tenth more of the CPU for each order.
+            // At a few hundred transactions a second company nearly always comes sooner.
             leisure: Duration::from_millis(25),
             run_time_max: Duration::from_secs(5),
             rows_max: 100_000,

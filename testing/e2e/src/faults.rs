@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::process::alive;
-use crate::{Estate, eventually};
+use crate::{Estate, alive, eventually};
 
 /// A process reaches the point at which it dies within this time, or not at all.
 const DEATH_LIMIT: Duration = Duration::from_secs(30);
