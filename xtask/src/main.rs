@@ -5,9 +5,11 @@
 //! | `test` | everything CI runs: format, lints, tidy, docs, plain tests, tests with real servers |
 //! | `tidy` | the rules of this repository that no lint knows; `--fix` rewrites what is generated |
 //! | `services` | installs and starts the real servers, says how to reach them, ends them with Enter |
+//! | `dist` | the binary that ships: built with a profile of its own work |
 //! | `soak` | the long suites: many more property-test cases, long load, 10,000 orders in a storm |
 
 mod cargo;
+mod dist;
 mod services;
 mod soak;
 mod test;
@@ -40,6 +42,8 @@ enum Task {
     },
     /// Installs and starts the real servers and waits for Enter.
     Services,
+    /// Builds the binary that ships, with a profile of its own work: target/trained/tradewind.
+    Dist(dist::Dist),
     /// The long suites.
     Soak {
         /// How long the load lasts, in seconds.
@@ -54,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test { plain } => test::run(&root, plain),
         Task::Tidy { fix } => tidy::run(&root, fix),
         Task::Services => services::run(&root),
+        Task::Dist(options) => dist::run(&root, options),
         Task::Soak { seconds } => soak::run(&root, seconds),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// The build's target folder.
 pub(crate) fn target_folder() -> PathBuf {
     let executable = std::env::current_exe().ok();
-    // target/PROFILE/bench
+    // target/FOLDER/bench
     let folder = executable.as_deref().and_then(|it| it.parent()?.parent());
     folder.map_or_else(|| PathBuf::from("target"), PathBuf::from)
 }
@@ -30,14 +30,16 @@ pub(crate) fn commit() -> &'static str {
     })
 }
 
-/// One line about bench, commit and machine.
+/// One line about bench, commit, the compiler's profile and machine.
 pub(crate) fn headline(name: &str) -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|it| it.strip_prefix("model name")?.split(": ").nth(1));
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let (model, kernel) = (model.unwrap_or("unknown CPU"), kernel.trim());
-    format!("{name}: commit {}, {cores} x {model}, Linux {kernel}", commit())
+    let profile = crate::dist::profile().unwrap_or_else(|| "none".to_owned());
+    let commit = commit();
+    format!("{name}: commit {commit}, profile {profile}, {cores} x {model}, Linux {kernel}")
 }
 
 /// CPU time (user and system) that a process has used; `self` is this one.

@@ -2,8 +2,8 @@
 //!
 //! A bench runs ours and each peer found on the machine in interleaved rounds, so that a slow
 //! minute of the machine hits all alike, prints a table and writes `target/bench/NAME.json`. What
-//! counts is the ratio within one run. Everything measured is built with the profile `dist`, this
-//! program too ([`dist`]). Add a bench as a module with a function of the type
+//! counts is the ratio within one run. Everything measured is built as what ships is, this program
+//! too ([`dist`]). Add a bench as a module with a function of the type
 //! [`Bench`] and a line in [`BENCHES`].
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -46,14 +46,20 @@ struct Arguments {
     /// Another build of the binary: `order` measures both by turns, and nothing else.
     #[arg(long)]
     against: Option<PathBuf>,
+    /// Measure the profile `dist` without the compiler having learned from a run: minutes sooner,
+    /// and slower than what ships.
+    #[arg(long)]
+    untrained: bool,
 }
 
-/// How a bench starts a server of its own: never asked for by people.
+/// What is asked for by programs, never by people.
 #[derive(Debug, Parser)]
-#[command(name = "part")]
-struct PartArguments {
-    #[command(flatten)]
-    part: order::parts::Part,
+#[command(name = "bench")]
+enum Internal {
+    /// A server of a comparison.
+    Part(order::parts::Part),
+    /// The work that a build learns its profile from.
+    Train(order::train::Train),
 }
 
 /// What every bench needs to know.
@@ -69,12 +75,11 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    // `bench part …`
-    let part = std::env::args().nth(1).is_some_and(|it| it == "part");
-    let done = if part {
-        PartArguments::parse_from(std::env::args().skip(1)).part.run()
-    } else {
-        run(&Arguments::parse())
+    let internal = std::env::args().nth(1).is_some_and(|it| it == "part" || it == "train");
+    let done = match internal.then(Internal::parse) {
+        Some(Internal::Part(part)) => part.run(),
+        Some(Internal::Train(train)) => train.run(),
+        None => run(&Arguments::parse()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,7 +98,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(other) = &arguments.against {
         anyhow::ensure!(other.is_file(), "--against: there is no program at {}", other.display());
     }
-    dist::enter()?;
+    dist::enter(arguments.untrained)?;
     let settings = Settings {
         rounds: arguments.rounds.clamp(1, 100),
         span: Duration::try_from_secs_f64(arguments.seconds.clamp(0.1, 60.0))?,

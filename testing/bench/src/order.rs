@@ -23,6 +23,7 @@ mod measure;
 mod outage;
 mod overload;
 pub(crate) mod parts;
+pub(crate) mod train;
 mod turns;
 
 use std::path::{Path, PathBuf};

@@ -148,6 +148,24 @@ impl Estate {
         found.with_context(|| format!("there is no process {name}"))
     }
 
+    /// Ends it in order, as an operator would, and waits for that.
+    pub(crate) async fn stop(mut self, max: Duration) -> anyhow::Result<()> {
+        let limit = Instant::now() + max;
+        for mut child in std::mem::take(&mut self.children) {
+            // Its end is the end of what it started: closed is "stop".
+            drop(child.stdin.take());
+            while child.try_wait()?.is_none() {
+                if limit < Instant::now() {
+                    // So that it is killed.
+                    self.children.push(child);
+                    anyhow::bail!("the estate did not stop within {max:?}");
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether every invariant of the shop holds; says which does not.
     pub(crate) fn audit(&self, binary: &Path) -> anyhow::Result<bool> {
         let found = command(binary, &self.data).arg("audit").output()?;
