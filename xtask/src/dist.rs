@@ -11,7 +11,7 @@
 //! there were none. So one is made only where there is none of this compiler, or with `--train`,
 //! as for a release.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,11 +46,13 @@ pub(crate) fn run(root: &Path, options: Dist) -> anyhow::Result<()> {
     };
     let name = profile.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     println!("building with the profile {name}: minutes");
-    let mut flag = OsString::from("-Cprofile-use=");
-    flag.push(&profile);
+    let mut used = OsString::from("-Cprofile-use=");
+    used.push(&profile);
+    // One for each function that changed since the profile was made: see above.
+    let quiet = OsString::from("-Cllvm-args=-no-pgo-warn-mismatch");
     let packages: &[&str] =
         if options.bench { &["tradewind-cli", "bench"] } else { &["tradewind-cli"] };
-    build(root, &compiler, &places.target, packages, flag)?;
+    build(root, &compiler, &places.target, packages, &[used, quiet])?;
     std::fs::create_dir_all(&places.trained)?;
     let programs: &[&str] = if options.bench { &["tradewind", "bench"] } else { &["tradewind"] };
     for program in programs {
@@ -65,8 +67,8 @@ pub(crate) fn run(root: &Path, options: Dist) -> anyhow::Result<()> {
 fn train(root: &Path, compiler: &Compiler, places: &Places) -> anyhow::Result<PathBuf> {
     let merger = compiler.profdata(root)?;
     println!("building with counters: minutes");
-    let flag = OsString::from("-Cprofile-generate");
-    build(root, compiler, &places.profiles, &["tradewind-cli"], flag)?;
+    let counting = OsString::from("-Cprofile-generate");
+    build(root, compiler, &places.profiles, &["tradewind-cli"], &[counting])?;
     let counting = places.profiles.join(&compiler.host).join(PROFILE).join("tradewind");
 
     let raw = places.profiles.join("raw");
@@ -104,14 +106,14 @@ fn train(root: &Path, compiler: &Compiler, places: &Places) -> anyhow::Result<Pa
     Ok(profile)
 }
 
-/// Builds packages for the host with one more flag. Naming the host as target keeps the flag from
-/// build scripts and macros, which have no part in this.
+/// Builds packages for the host with more flags. Naming the host as target keeps them from build
+/// scripts and macros, which have no part in this.
 fn build(
     root: &Path,
     compiler: &Compiler,
     target: &Path,
     packages: &[&str],
-    flag: OsString,
+    more: &[OsString],
 ) -> anyhow::Result<()> {
     let mut command = cargo(root);
     command.args(["build", "--profile", PROFILE, "--target", &compiler.host]);
@@ -120,12 +122,10 @@ fn build(
         command.args(["--package", package]);
     }
     // The encoded form, since a folder may have a space in its name.
-    let mut flags = OsString::new();
-    for own in std::env::var("RUSTFLAGS").unwrap_or_default().split_whitespace() {
-        flags.push(own);
-        flags.push("\u{1f}");
-    }
-    flags.push(flag);
+    let own = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let own = own.split_whitespace().map(OsString::from);
+    let flags: Vec<OsString> = own.chain(more.iter().cloned()).collect();
+    let flags = flags.join(OsStr::new("\u{1f}"));
     cargo::run(command.env("CARGO_ENCODED_RUSTFLAGS", flags))
 }
 
