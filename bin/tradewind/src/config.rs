@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tradewind_gateway::machine::route::RouteRow;
 use tradewind_service::SharedConfig;
 use tradewind_service::config::{ConfigErrors, Described, Reader, Sources};
+use tradewind_service::runtime::RuntimeConfig;
 use tradewind_service::telemetry::TelemetryConfig;
 
 use crate::cli::Cli;
@@ -20,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) shared: SharedConfig,
     /// Logging.
     pub(crate) telemetry: TelemetryConfig,
+    /// The threads of a server.
+    pub(crate) runtime: RuntimeConfig,
     /// The registry.
     pub(crate) registry: tradewind_registry::Config,
     /// The TCC coordinator.
@@ -63,6 +66,7 @@ impl Config {
         let config = Self {
             shared: SharedConfig::read(&mut reader),
             telemetry: TelemetryConfig::read(&mut reader),
+            runtime: RuntimeConfig::read(&mut reader),
             registry: tradewind_registry::Config::read(&mut reader),
             coordinator: tradewind_coordinator::Config::read(&mut reader),
             broker: tradewind_broker::Config::read(&mut reader),

@@ -49,10 +49,7 @@ impl From<ShopService> for Kind {
 /// # Errors
 /// When it cannot start or fails while running.
 pub(crate) fn run(cli: &Cli, config: Config, kind: Kind) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = config.runtime.start().context("cannot start the runtime")?;
     let outcome = runtime.block_on(async {
         // Held to the end: dropping it writes out the last lines.
         let _telemetry = telemetry::init(&config.telemetry).context("cannot set up logging")?;

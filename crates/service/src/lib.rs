@@ -9,6 +9,7 @@
 //! - [`extract`] and [`answer`]: what handlers take and give.
 //! - [`health`]: what is up and what is not, and why.
 //! - [`lifecycle`]: when to stop, and what the servers of one estate share.
+//! - [`runtime`]: the threads that run tasks.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,6 +47,7 @@ pub mod extract;
 pub mod health;
 pub mod interfaces;
 pub mod lifecycle;
+pub mod runtime;
 pub mod telemetry;
 
 pub use answer::{Answer, Failure};

@@ -1,11 +1,12 @@
 //! Which children there are, with their arguments, addresses and order.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use tradewind_order::orders::Decider;
+use tradewind_service::runtime::RuntimeConfig;
 
 use crate::cli::Cli;
 use crate::config::Config;
@@ -71,17 +72,7 @@ impl Plan {
         let executable = std::env::current_exe().context("cannot find the path of this binary")?;
         let data = std::path::absolute(&config.shared.data)
             .with_context(|| format!("cannot resolve {}", config.shared.data.display()))?;
-        let mut common = vec!["--supervised".to_owned()];
-        common.extend(["--data".to_owned(), data.to_string_lossy().into_owned()]);
-        if let Some(file) = &cli.config {
-            common.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
-        }
-        for set in &cli.set {
-            common.extend(["--set".to_owned(), set.clone()]);
-        }
-        if let Some(url) = moved_registry(config.registry.edge.bind, &config.shared.registry) {
-            common.extend(["--set".to_owned(), format!("discovery.urls={url}")]);
-        }
+        let common = common(cli, &config, &data);
         let child = |name, words: &[&str], ports: Vec<Port>, stage| ChildPlan {
             name,
             arguments: words.iter().map(|it| (*it).to_owned()).chain(common.clone()).collect(),
@@ -148,6 +139,25 @@ impl ChildPlan {
     }
 }
 
+/// What every child is told: where the data is, what was set, its share of the machine.
+fn common(cli: &Cli, config: &Config, data: &Path) -> Vec<String> {
+    let mut common = vec!["--supervised".to_owned()];
+    common.extend(["--data".to_owned(), data.to_string_lossy().into_owned()]);
+    if let Some(file) = &cli.config {
+        common.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
+    }
+    for set in &cli.set {
+        common.extend(["--set".to_owned(), set.clone()]);
+    }
+    if let (None, Some(share)) = (config.runtime.threads, RuntimeConfig::shared().threads) {
+        common.extend(["--set".to_owned(), format!("runtime.threads={share}")]);
+    }
+    if let Some(url) = moved_registry(config.registry.edge.bind, &config.shared.registry) {
+        common.extend(["--set".to_owned(), format!("discovery.urls={url}")]);
+    }
+    common
+}
+
 /// What the second process of a service sets otherwise than the first. It must not register the
 /// address of the first.
 fn second(
@@ -179,6 +189,32 @@ mod tests {
 
     use super::*;
 
+    fn plan(arguments: &[&str]) -> Plan {
+        let cli = Cli::parse_from([&["tradewind", "up"], arguments].concat());
+        let flags = cli.set.iter().filter_map(|it| it.split_once('='));
+        let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let sources = tradewind_service::config::Sources { flags, ..Default::default() };
+        let (config, _) = Config::read(sources).unwrap();
+        Plan::of(&cli, config).unwrap()
+    }
+
+    #[test]
+    fn the_servers_share_the_threads_of_the_machine_unless_told_how_many() {
+        let threads = |arguments: &[&str]| {
+            let children = plan(arguments).children;
+            let of = |it: &ChildPlan| {
+                let set = it.arguments.iter().filter(|it| it.starts_with("runtime.threads="));
+                set.cloned().collect::<Vec<_>>()
+            };
+            let all: Vec<_> = children.iter().map(of).collect();
+            assert!(all.windows(2).all(|it| it[0] == it[1]), "{all:?}");
+            all[0].clone()
+        };
+        let share = RuntimeConfig::shared().threads.unwrap();
+        assert_eq!(threads(&[]), [format!("runtime.threads={share}")]);
+        assert_eq!(threads(&["--set", "runtime.threads=7"]), ["runtime.threads=7"]);
+    }
+
     #[test]
     fn a_registry_that_moved_alone_is_found_where_it_is() {
         let moved = |bind: &str, urls: &[&str]| {
@@ -198,13 +234,7 @@ mod tests {
     #[test]
     fn the_coordinator_is_there_when_it_decides_the_orders() {
         let plan = |arguments: &[&str]| {
-            let cli = Cli::parse_from([&["tradewind", "up"], arguments].concat());
-            let flags = cli.set.iter().filter_map(|it| it.split_once('='));
-            let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-            let sources = tradewind_service::config::Sources { flags, ..Default::default() };
-            let (config, _) = Config::read(sources).unwrap();
-            let plan = Plan::of(&cli, config).unwrap();
-            plan.children.iter().map(|it| it.name).collect::<Vec<_>>()
+            plan(arguments).children.iter().map(|it| it.name).collect::<Vec<_>>()
         };
         assert!(!plan(&[]).contains(&"coordinator"));
         let there = plan(&["--set", "order.transactions=coordinator"]);

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tradewind_base::Tasks;
 use tradewind_service::config::{Reader, Sources};
+use tradewind_service::runtime::RuntimeConfig;
 use tradewind_service::{Shared, SharedConfig, Stop, telemetry};
 
 pub(crate) const ORDER: &str = "bench-order";
@@ -46,9 +47,8 @@ pub(crate) struct Part {
 impl Part {
     /// Runs the part until its standard input closes.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        // As the binary does it.
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.serve())
+        // As the binary does it in `tradewind up`.
+        RuntimeConfig::shared().start()?.block_on(self.serve())
     }
 
     async fn serve(&self) -> anyhow::Result<()> {
