@@ -34,6 +34,8 @@ pub struct Config {
     pub(crate) attempts: Limits,
     /// How inventory is called.
     pub inventory: Policy,
+    /// How old a price may be that an order is placed at, besides the time that placing takes.
+    pub price_keep: Duration,
     /// How long placing and cancelling may take.
     pub orders: orders::Settings,
     /// Who decides the transactions of orders.
@@ -82,6 +84,12 @@ impl Config {
         let peer = limit(("login_peer_failures", 50), ("login_peer_forget", 5 * second));
         let attempts = Limits { user, peer };
         let inventory = policy(&mut section.section("inventory"));
+        let price_keep = section.get_within(
+            "price_keep",
+            2 * second,
+            &(Duration::ZERO..=60 * second),
+            "how long a price of inventory serves the orders that are placed; 0s: each asks",
+        );
         let range = Duration::from_millis(100)..=Duration::from_secs(60);
         let mut limit = |key, default: u64, meaning| {
             section.get_within(key, Duration::from_secs(default), &range, meaning)
@@ -104,6 +112,7 @@ impl Config {
             token,
             attempts,
             inventory,
+            price_keep,
             orders,
             transactions,
         }

@@ -1,12 +1,16 @@
 //! What the order service asks of inventory, in its own words: the declared client and the part of
 //! the answers that it reads. Fields that inventory adds later are ignored.
 
+mod remembered;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tradewind::base::Context;
 use tradewind::call::{Asked, CallError, Gather};
+
+pub use remembered::Remembered;
 
 /// The question which products can be bought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

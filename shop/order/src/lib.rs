@@ -50,7 +50,7 @@ use tradewind::transaction::wire::coordinator::SERVICE as COORDINATOR;
 use tradewind::transaction::{PeerError, Peers, engine};
 
 use crate::api::App;
-use crate::inventory::{Gathered, InventoryClient};
+use crate::inventory::{Gathered, InventoryClient, Remembered};
 use crate::login::Login;
 use crate::login::password::{HashError, Hasher};
 use crate::orders::{Decider, Orders};
@@ -107,7 +107,8 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
         // For health and warm connections; the engine finds it by itself.
         host.channel(COORDINATOR, Policy::default()).await?;
     }
-    let orders = orders(&config, &host, &database, inventory.clone())?;
+    let prices = Remembered::new(inventory.clone(), config.price_keep);
+    let orders = orders(&config, &host, &database, prices)?;
     let app = Arc::new(App { login, issuer, inventory });
     Ok(host.run(api::router(app).merge(orders)).await?)
 }
@@ -116,7 +117,7 @@ fn orders(
     config: &Config,
     host: &Host,
     database: &Database,
-    inventory: Gathered<InventoryClient>,
+    inventory: Remembered<Gathered<InventoryClient>>,
 ) -> Result<Router, RunError> {
     let (tasks, clock) = (host.tasks(), &host.shared().clock);
     let peers = Peers::new(host.discovery().clone(), host.client().clone(), host.identity());
