@@ -4,12 +4,13 @@
 //! |---|---|
 //! | build with counters | `profile/TRIPLE/dist/tradewind`: profile `dist`, `-C profile-generate` |
 //! | let it work | `profile/raw/*`: each process writes its counts when it ends in order |
-//! | merge | `profile/RUSTC-COMMIT-HASH.profdata` |
+//! | merge | `profile/RELEASE-FIT-COMMIT-HASH.profdata` |
 //! | build with the profile | `trained/tradewind`, and for benches `trained/bench` |
 //!
 //! A profile outlives the sources it was made from: a function that changed since is compiled as if
-//! there were none. So one is made only where there is none of this compiler, or with `--train`,
-//! as for a release.
+//! there were none. It does not outlive another compiler or other dependencies, which give all
+//! functions other names: FIT is made of both. So a profile is made where none fits, or with
+//! `--train`, as for a release.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hasher as _};
@@ -40,9 +41,10 @@ pub(crate) struct Dist {
 pub(crate) fn run(root: &Path, options: Dist) -> anyhow::Result<()> {
     let compiler = Compiler::find()?;
     let places = Places::new(target_folder(root)?);
-    let profile = match newest(&places.profiles, &compiler.release)? {
+    let fit = compiler.fit(root)?;
+    let profile = match newest(&places.profiles, &fit)? {
         Some(profile) if !options.train => profile,
-        _ => train(root, &compiler, &places)?,
+        _ => train(root, &compiler, &places, &fit)?,
     };
     let name = profile.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     println!("building with the profile {name}: minutes");
@@ -64,7 +66,7 @@ pub(crate) fn run(root: &Path, options: Dist) -> anyhow::Result<()> {
 }
 
 /// Makes a new profile, and removes those before it.
-fn train(root: &Path, compiler: &Compiler, places: &Places) -> anyhow::Result<PathBuf> {
+fn train(root: &Path, compiler: &Compiler, places: &Places, fit: &str) -> anyhow::Result<PathBuf> {
     let merger = compiler.profdata(root)?;
     println!("building with counters: minutes");
     let counting = OsString::from("-Cprofile-generate");
@@ -92,11 +94,8 @@ fn train(root: &Path, compiler: &Compiler, places: &Places) -> anyhow::Result<Pa
     cargo::run(Command::new(merger).arg("merge").arg("-o").arg(&merged).args(&counts))?;
 
     // The name holds what is inside: Cargo builds anew when the name changes, and only then.
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&std::fs::read(&merged)?);
-    let hash = hasher.finish() >> 32;
-    let profile =
-        places.profiles.join(format!("{}-{}-{hash:08x}.profdata", compiler.release, commit(root)));
+    let hash = hash(&[&std::fs::read(&merged)?]);
+    let profile = places.profiles.join(format!("{fit}-{}-{hash}.profdata", commit(root)));
     for old in files(&places.profiles, "profdata")? {
         std::fs::remove_file(old)?;
     }
@@ -121,10 +120,16 @@ fn build(
     for package in packages {
         command.args(["--package", package]);
     }
-    // The encoded form, since a folder may have a space in its name.
-    let own = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let own = own.split_whitespace().map(OsString::from);
-    let flags: Vec<OsString> = own.chain(more.iter().cloned()).collect();
+    // The encoded form, since a folder may have a space in its name. It takes the place of what
+    // configuration files say; what the environment says, in the order in which Cargo looks, stays.
+    let own: Vec<OsString> = match std::env::var("CARGO_ENCODED_RUSTFLAGS") {
+        Ok(flags) => flags.split('\u{1f}').filter(|it| !it.is_empty()).map(Into::into).collect(),
+        Err(_) => {
+            let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+            flags.split_whitespace().map(Into::into).collect()
+        }
+    };
+    let flags: Vec<OsString> = own.into_iter().chain(more.iter().cloned()).collect();
     let flags = flags.join(OsStr::new("\u{1f}"));
     cargo::run(command.env("CARGO_ENCODED_RUSTFLAGS", flags))
 }
@@ -157,6 +162,8 @@ impl Places {
 struct Compiler {
     host: String,
     release: String,
+    /// All that it says about itself.
+    version: String,
     sysroot: PathBuf,
 }
 
@@ -169,8 +176,17 @@ impl Compiler {
             ensure!(output.status.success(), "{} {arguments:?} failed", rustc.display());
             Ok(String::from_utf8(output.stdout)?)
         };
-        let (host, release) = version(&ask(&["-vV"])?).context("rustc -vV names no host")?;
-        Ok(Self { host, release, sysroot: ask(&["--print", "sysroot"])?.trim().into() })
+        let version = ask(&["-vV"])?;
+        let (host, release) = host_and_release(&version).context("rustc -vV names no host")?;
+        let sysroot = ask(&["--print", "sysroot"])?.trim().into();
+        Ok(Self { host, release, version, sysroot })
+    }
+
+    /// What must be the same for a profile to be read: the names of functions hold the compiler,
+    /// and the versions of their crate and of all that it depends on.
+    fn fit(&self, root: &Path) -> anyhow::Result<String> {
+        let lock = std::fs::read(root.join("Cargo.lock")).context("cannot read Cargo.lock")?;
+        Ok(format!("{}-{}", self.release, hash(&[self.version.as_bytes(), &lock])))
     }
 
     /// The tool that merges counts: of exactly this compiler, since their format is its own.
@@ -185,7 +201,8 @@ impl Compiler {
         if !added.is_ok_and(|it| it.success()) || !path.is_file() {
             bail!(
                 "there is no {}, which merges what was counted, and rustup did not bring it; \
-                 without a profile: cargo build --profile {PROFILE} --package tradewind-cli",
+                 without a profile: cargo build --profile {PROFILE} --package tradewind-cli, and \
+                 for benches the flag --untrained",
                 path.display()
             );
         }
@@ -193,18 +210,25 @@ impl Compiler {
     }
 }
 
+/// Half of a hash, in hexadecimal.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut hasher = DefaultHasher::new();
+    parts.iter().for_each(|it| hasher.write(it));
+    format!("{:08x}", hasher.finish() >> 32)
+}
+
 /// Host and release in the output of `rustc -vV`.
-fn version(said: &str) -> Option<(String, String)> {
+fn host_and_release(said: &str) -> Option<(String, String)> {
     let field = |name: &str| said.lines().find_map(|it| it.strip_prefix(name));
     Some((field("host: ")?.to_owned(), field("release: ")?.to_owned()))
 }
 
-/// The last profile that a compiler of this release can read.
-fn newest(folder: &Path, release: &str) -> anyhow::Result<Option<PathBuf>> {
+/// The last profile that fits.
+fn newest(folder: &Path, fit: &str) -> anyhow::Result<Option<PathBuf>> {
     let mut found: Option<(Duration, PathBuf)> = None;
     for path in files(folder, "profdata")? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.strip_prefix(release).is_some_and(|it| it.starts_with('-')) {
+        if !name.strip_prefix(fit).is_some_and(|it| it.starts_with('-')) {
             continue;
         }
         let age = path.metadata()?.modified()?.elapsed().unwrap_or_default();
@@ -260,26 +284,43 @@ mod tests {
     fn host_and_release_are_read() {
         let said = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
                     host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
-        let found = version(said).unwrap();
+        let found = host_and_release(said).unwrap();
         assert_eq!(found, ("x86_64-unknown-linux-gnu".to_owned(), "1.95.0".to_owned()));
-        assert_eq!(version("rustc 1.95.0"), None);
+        assert_eq!(host_and_release("rustc 1.95.0"), None);
     }
 
     #[test]
-    fn the_last_profile_of_this_compiler_is_taken() {
+    fn the_last_profile_that_fits_is_taken() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(newest(&folder.path().join("none"), "1.95.0").unwrap(), None);
+        let fit = "1.95.0-0000000f";
+        assert_eq!(newest(&folder.path().join("none"), fit).unwrap(), None);
         let write = |name: &str, age: u64| {
             let file = std::fs::File::create(folder.path().join(name)).unwrap();
             file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
         };
-        write("1.95.0-aaaaaaa-00000001.profdata", 300);
-        write("1.95.0-bbbbbbb-00000002.profdata", 200);
-        write("1.95.01-ccccccc-00000003.profdata", 100);
-        write("1.94.0-ddddddd-00000004.profdata", 50);
-        write("1.95.0-eeeeeee-00000005.other", 10);
-        let found = newest(folder.path(), "1.95.0").unwrap().unwrap();
-        assert!(found.ends_with("1.95.0-bbbbbbb-00000002.profdata"), "{}", found.display());
+        write("1.95.0-0000000f-aaaaaaa-00000001.profdata", 300);
+        write("1.95.0-0000000f-bbbbbbb-00000002.profdata", 200);
+        write("1.95.0-0000000e-ccccccc-00000003.profdata", 100);
+        write("1.95.0-nightly-0000000f-ddddddd-00000004.profdata", 50);
+        write("1.95.0-0000000f-eeeeeee-00000005.other", 10);
+        let found = newest(folder.path(), fit).unwrap().unwrap();
+        assert!(found.ends_with("1.95.0-0000000f-bbbbbbb-00000002.profdata"), "{found:?}");
+    }
+
+    #[test]
+    fn a_profile_fits_one_compiler_and_one_set_of_dependencies() {
+        let root = tempfile::tempdir().unwrap();
+        let fit = |version: &str, lock: &str| {
+            std::fs::write(root.path().join("Cargo.lock"), lock).unwrap();
+            let (host, release) = ("h".to_owned(), "1.95.0".to_owned());
+            let version = version.to_owned();
+            Compiler { host, release, version, sysroot: PathBuf::new() }.fit(root.path()).unwrap()
+        };
+        let one = fit("commit-hash: 1", "a 1.0");
+        assert_eq!(one, fit("commit-hash: 1", "a 1.0"));
+        assert_ne!(one, fit("commit-hash: 2", "a 1.0"));
+        assert_ne!(one, fit("commit-hash: 1", "a 1.1"));
+        assert!(one.starts_with("1.95.0-"), "{one}");
     }
 
     #[test]

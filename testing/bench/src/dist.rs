@@ -1,4 +1,5 @@
-//! Both measured sides and the generator are built as what ships is.
+//! Both measured sides and the generator are built as what ships is. The compiler's profile is one of
+//! the binary; the other two have of it what they share with the binary.
 //!
 //! `cargo run --release -p bench` is the convenient way in; what it starts is not what measures. It
 //! has binary and bench built by `cargo xtask dist` and becomes that bench, which finds the binary

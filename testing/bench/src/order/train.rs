@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::estate::Estate;
+use super::estate::{Estate, Process};
 use super::measure::{closed, open};
 use super::{BUYERS, shoppers, stock};
 
@@ -24,7 +24,8 @@ const END_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Train {
     /// A binary that counts what it does (`-C profile-generate`).
     program: PathBuf,
-    /// On the disk of the checkout, as everything measured is.
+    /// On the disk of the checkout, as everything measured is. Each process writes PID.profraw
+    /// there when it ends.
     #[arg(long)]
     folder: PathBuf,
     /// How many seconds each kind of work lasts.
@@ -53,6 +54,14 @@ impl Train {
             0 < crowd.placed && 0 < quiet.placed,
             "no order was placed: a profile of that is worth nothing"
         );
-        shop.stop(END_MAX).await.context("the counts are written at an orderly end")
+        let servers = shop.processes.clone();
+        shop.stop(END_MAX).await.context("the counts are written at an orderly end")?;
+        // One that was killed instead would be compiled as if it never ran.
+        for Process { name, pid, .. } in servers {
+            let counts = self.folder.join(format!("{pid}.profraw"));
+            let written = std::fs::metadata(&counts).is_ok_and(|it| 0 < it.len());
+            anyhow::ensure!(written, "{name} did not write what it counted: {}", counts.display());
+        }
+        Ok(())
     }
 }
