@@ -3,7 +3,8 @@
 //! A server alone on its machine has one for each processor. Where several share a machine each
 //! does better with fewer: a thread that hands a task to its neighbour, which was asleep, waits for
 //! a processor twice, and other servers want it too. A server with a single thread hands nothing
-//! over. Work that blocks (SQL, hashing of passwords) has threads of its own everywhere.
+//! over. (The gateway serves its clients on threads besides these: `gateway.workers`.) Work that
+//! blocks (SQL, hashing of passwords) has threads of its own everywhere.
 
 use std::io;
 use std::num::NonZero;

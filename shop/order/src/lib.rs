@@ -107,8 +107,9 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
         // For health and warm connections; the engine finds it by itself.
         host.channel(COORDINATOR, Policy::default()).await?;
     }
-    let prices = Remembered::new(inventory.clone(), config.price_keep);
-    let orders = orders(&config, &host, &database, prices)?;
+    let inventory = Remembered::new(inventory, config.price_keep);
+    let orders = orders(&config, &host, &database, inventory.clone())?;
+    let inventory = inventory.asking();
     let app = Arc::new(App { login, issuer, inventory });
     Ok(host.run(api::router(app).merge(orders)).await?)
 }

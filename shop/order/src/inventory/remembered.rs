@@ -1,10 +1,11 @@
 //! What products cost, remembered for a moment.
 //!
-//! An order is decided up to `order.place_limit` after it asked for prices, so it may always have
-//! been placed at a price of that age. Within that age an answer serves other orders as well, and a
-//! product that many buy at once is not asked about for each of them. What is left of a product is
-//! remembered too and means nothing: whether it can be had, the reservation says. Quotes, which
-//! show it, ask each time.
+//! An order is decided up to `order.place_limit` after it asked for prices, so a price of some age
+//! always was what it could be placed at. Up to `order.price_keep` an answer serves other orders as
+//! well, and a product that many buy at once is not asked about for each of them. What is left of a
+//! product is remembered too and means nothing: whether it can be had, or is still on sale, the
+//! reservation says. Quotes show it, so they ask each time ([`Remembered::asking`]); what they learn
+//! is remembered, and nobody orders from this process at a price older than the quote it gave.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ const PRODUCTS_MAX: usize = 10_000;
 pub struct Remembered<I> {
     inventory: I,
     shelf: Arc<Mutex<Shelf>>,
+    always: bool,
 }
 
 impl<I> Remembered<I> {
@@ -30,7 +32,13 @@ impl<I> Remembered<I> {
     #[must_use]
     pub fn new(inventory: I, keep: Duration) -> Self {
         let shelf = Shelf { keep, items: HashMap::new() };
-        Self { inventory, shelf: Arc::new(Mutex::new(shelf)) }
+        Self { inventory, shelf: Arc::new(Mutex::new(shelf)), always: false }
+    }
+
+    /// The same, with the same memory, that asks each time.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { always: true, ..self }
     }
 }
 
@@ -39,7 +47,8 @@ impl<I: Inventory + Sync> Inventory for Remembered<I> {
         // Before the question: an answer is as old as what it was read from.
         let now = Instant::now();
         let lock = || self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = lock().find(ask, now) {
+        let found = if self.always { None } else { lock().find(ask, now) };
+        if let Some(answer) = found {
             return Ok(answer);
         }
         let answer = self.inventory.availability(ask).await?;
@@ -155,6 +164,17 @@ mod tests {
             assert_eq!(inventory.availability(&ask(&[404])).await.unwrap().unknown, [404]);
         }
         assert_eq!(inventory.inventory.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quote_asks_and_an_order_after_it_pays_what_it_said() {
+        let inventory = Remembered::new(Counting::default(), KEEP);
+        let quotes = inventory.clone().asking();
+        assert_eq!(prices(&inventory, &[7]).await, [1]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(prices(&quotes, &[7]).await, [2]);
+        assert_eq!(prices(&inventory, &[7]).await, [2]);
+        assert_eq!(prices(&quotes, &[7]).await, [3]);
     }
 
     #[tokio::test(start_paused = true)]
