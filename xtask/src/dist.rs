@@ -26,6 +26,9 @@ use crate::cargo::{self, cargo};
 /// compiler's profile is read.
 const PROFILE: &str = "dist";
 
+/// What ships: the package, and its program.
+const SHIPS: (&str, &str) = ("tradewind-cli", "tradewind");
+
 /// What to build.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Dist {
@@ -52,16 +55,19 @@ pub(crate) fn run(root: &Path, options: Dist) -> anyhow::Result<()> {
     used.push(&profile);
     // One for each function that changed since the profile was made: see above.
     let quiet = OsString::from("-Cllvm-args=-no-pgo-warn-mismatch");
-    let packages: &[&str] =
-        if options.bench { &["tradewind-cli", "bench"] } else { &["tradewind-cli"] };
-    build(root, &compiler, &places.target, packages, &[used, quiet])?;
+    let mut packages = vec![SHIPS.0];
+    let mut programs = vec![SHIPS.1];
+    if options.bench {
+        packages.push("bench");
+        programs.push("bench");
+    }
+    build(root, &compiler, &places.target, &packages, &[used, quiet])?;
     std::fs::create_dir_all(&places.trained)?;
-    let programs: &[&str] = if options.bench { &["tradewind", "bench"] } else { &["tradewind"] };
     for program in programs {
         put(&places.target.join(&compiler.host).join(PROFILE).join(program), &places.trained)?;
     }
     std::fs::write(places.trained.join("profile"), name)?;
-    println!("{}", places.trained.join("tradewind").display());
+    println!("{}", places.trained.join(SHIPS.1).display());
     Ok(())
 }
 
@@ -70,8 +76,8 @@ fn train(root: &Path, compiler: &Compiler, places: &Places, fit: &str) -> anyhow
     let merger = compiler.profdata(root)?;
     println!("building with counters: minutes");
     let counting = OsString::from("-Cprofile-generate");
-    build(root, compiler, &places.profiles, &["tradewind-cli"], &[counting])?;
-    let counting = places.profiles.join(&compiler.host).join(PROFILE).join("tradewind");
+    build(root, compiler, &places.profiles, &[SHIPS.0], &[counting])?;
+    let counting = places.profiles.join(&compiler.host).join(PROFILE).join(SHIPS.1);
 
     let raw = places.profiles.join("raw");
     let old = std::fs::remove_dir_all(&raw);

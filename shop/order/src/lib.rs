@@ -109,8 +109,7 @@ pub async fn run(config: Config, shared: Shared, stop: Stop) -> Result<(), RunEr
     }
     let inventory = Remembered::new(inventory, config.price_keep);
     let orders = orders(&config, &host, &database, inventory.clone())?;
-    let inventory = inventory.asking();
-    let app = Arc::new(App { login, issuer, inventory });
+    let app = Arc::new(App { login, issuer, inventory: inventory.asking() });
     Ok(host.run(api::router(app).merge(orders)).await?)
 }
 

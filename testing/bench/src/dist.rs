@@ -56,7 +56,7 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
     Ok(binary)
 }
 
-/// The profile that the compiler had, where there was one: release of the compiler, commit, hash.
+/// The profile that the compiler had, where there was one: what it fits, its commit, its hash.
 pub(crate) fn profile() -> Option<String> {
     let written = std::env::current_exe().ok()?.with_file_name("profile");
     Some(std::fs::read_to_string(written).ok()?.trim().to_owned())
