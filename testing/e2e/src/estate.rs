@@ -147,7 +147,7 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_faulty(settings: Settings) -> Self {
-        Self::start_as(faulty(), Ports::free(), Storage::Sqlite, settings).await
+        Self::start_as(faulty(), None, Storage::Sqlite, settings).await
     }
 
     /// Starts an estate on this storage.
@@ -155,7 +155,7 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(storage: Storage, settings: Settings) -> Self {
-        Self::start_at(Ports::free(), storage, settings).await
+        Self::start_as(binary(), None, storage, settings).await
     }
 
     /// Starts an estate on ports that are known before: for what stands between its processes.
@@ -163,16 +163,18 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_at(ports: Ports, storage: Storage, settings: Settings) -> Self {
-        Self::start_as(binary(), ports, storage, settings).await
+        Self::start_as(binary(), Some(ports), storage, settings).await
     }
 
     async fn start_as(
         program: &'static Path,
-        ports: Ports,
+        ports: Option<Ports>,
         storage: Storage,
         settings: Settings,
     ) -> Self {
         let turn = TURN.lock().await;
+        // Not before its turn: what was free then may be of the estate that is just ending.
+        let ports = ports.unwrap_or_else(Ports::free);
         let mut all = Settings::new();
         #[cfg(feature = "services")]
         let databases = (storage == Storage::MariaDb).then(Databases::create);
