@@ -8,6 +8,8 @@
 //!   the file first, so exactly one process dies, once, and leaves its id in `NAME.done`, so the
 //!   test can wait until that process is gone. A number in the file is how often the point is
 //!   passed unharmed before.
+//! - `hold.NAME`: whoever passes [`hold`] `NAME` waits there as long as the file is there, as on a
+//!   slow disk.
 //! - `bug.NAME`: the known bug `NAME` is on ([`bug`]) for as long as the file is there. The audit
 //!   must notice it: a check that never fires proves nothing.
 
@@ -21,6 +23,15 @@ pub const FOLDER: &str = "TRADEWIND_FAULTS";
 pub fn point(name: fmt::Arguments<'_>) {
     #[cfg(feature = "faults")]
     armed::point(&name.to_string());
+    #[cfg(not(feature = "faults"))]
+    let _ = name;
+}
+
+/// A place where a test can have this thread wait.
+#[inline]
+pub fn hold(name: fmt::Arguments<'_>) {
+    #[cfg(feature = "faults")]
+    armed::hold(&name.to_string());
     #[cfg(not(feature = "faults"))]
     let _ = name;
 }
@@ -43,6 +54,7 @@ mod armed {
     use std::collections::HashMap;
     use std::path::{Path, PathBuf};
     use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::time::{Duration, Instant};
 
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -58,6 +70,18 @@ mod armed {
             if kill_process(getpid(), Signal::KILL).is_err() {
                 std::process::abort();
             }
+        }
+    }
+
+    /// Nobody is held for longer.
+    const HOLD_MAX: Duration = Duration::from_secs(60);
+
+    #[expect(clippy::disallowed_methods, reason = "the condition is a file, and has a limit")]
+    pub(super) fn hold(name: &str) {
+        let Some(folder) = ARMED.as_deref() else { return };
+        let (file, begun) = (folder.join(format!("hold.{name}")), Instant::now());
+        while begun.elapsed() < HOLD_MAX && file.exists() {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

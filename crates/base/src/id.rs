@@ -37,6 +37,11 @@ fn parse(text: &str, prefix: &'static str) -> Result<u128, ParseIdError> {
     u128::from_str_radix(digits, 16).map_err(|_| error)
 }
 
+fn made(bits: u128) -> Timestamp {
+    // 48 bits.
+    Timestamp::from_millis(i64::try_from(bits >> 80).unwrap_or(i64::MAX))
+}
+
 /// Declares an id type: its name, its prefix and what it names.
 #[macro_export]
 macro_rules! id_type {
@@ -59,6 +64,12 @@ macro_rules! id_type {
             #[must_use]
             pub const fn from_u128(bits: u128) -> Self {
                 Self(bits)
+            }
+
+            /// When it was made, by the clock of who made it.
+            #[must_use]
+            pub fn made(self) -> $crate::Timestamp {
+                $crate::id::__private::made(self.0)
             }
 
             /// Its 128 bits.
@@ -122,6 +133,11 @@ pub mod __private {
 
     pub fn parse(text: &str, prefix: &'static str) -> Result<u128, ParseIdError> {
         super::parse(text, prefix)
+    }
+
+    #[must_use]
+    pub fn made(bits: u128) -> Timestamp {
+        super::made(bits)
     }
 }
 
@@ -190,6 +206,13 @@ mod tests {
             serde_json::from_str::<RequestId>(&serde_json::to_string(&id).unwrap()).unwrap(),
             id
         );
+    }
+
+    #[test]
+    fn an_id_tells_when_it_was_made() {
+        let now = Timestamp::from_millis(1_700_000_000_123);
+        assert_eq!(Xid::generate(now, &mut Rng::seeded(1)).made(), now);
+        assert!(Xid::from_u128(u128::MAX).made() > now, "a foreign one is some time");
     }
 
     #[test]
