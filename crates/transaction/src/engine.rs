@@ -6,7 +6,7 @@
 //! 1. [`Engine::declare`] names the transaction and its branches.
 //! 2. [`Engine::begin`], in the caller's local transaction, writes the begin record beside
 //!    whatever else the caller writes (its claim, its own Try).
-//! 3. [`Engine::try_all`] asks all branches at once.
+//! 3. [`Engine::try_all`] asks all branches at once; [`Engine::try_beside`] does so beside step 2.
 //! 4. [`Engine::decide_commit`] or [`Engine::decide_abort`] asks who decides: nobody but the next
 //!    step, here.
 //! 5. [`Engine::commit`] or [`Engine::abort`], in the caller's local transaction, decides, beside
@@ -19,6 +19,7 @@
 //! the own branch confirmed or cancelled in step 5; the others by the coordinator in step 6.
 
 mod abort;
+mod beside;
 mod decide;
 mod declaration;
 mod driver;
@@ -54,6 +55,7 @@ use declaration::Coordinated;
 use lease::Held;
 use log::{Epoch, Record};
 
+pub use beside::Ran;
 pub use decide::{Decided, MayAbort, MayCommit};
 pub use declaration::{BRANCHES_MAX, Declaration, DeclareError, Declared};
 pub use look::Found;
@@ -195,7 +197,7 @@ impl Engine {
     }
 
     /// Writes the begin record, in the caller's local transaction. Send nothing before that is
-    /// durable.
+    /// durable, unless with [`Engine::try_beside`].
     ///
     /// # Errors
     /// When it is past its deadline, has begun before, or the database fails.

@@ -6,9 +6,10 @@
 //!
 //! - [`engine`]: initiating. The log lies in the initiating service's own database, so begin and
 //!   decision are part of the caller's local transactions: an order costs the caller three durable
-//!   steps (begin with the own Try; the remote Trys, all at once; decision with the own Confirm).
-//!   With [`Setup::coordinator`] a server of the estate decides and drives instead, and the same
-//!   calls mean a branch of the initiator's own: two more durable steps, and nothing to drive here.
+//!   steps (begin with the own Try; the remote Trys, all at once; decision with the own Confirm), of
+//!   which the first two can be taken beside each other ([`Engine::try_beside`]). With
+//!   [`Setup::coordinator`] a server of the estate decides and drives instead, and the same calls
+//!   mean a branch of the initiator's own: two more durable steps, and nothing to drive here.
 //! - [`mod@participant`]: taking part. A [`Participant`] says what its three steps do; the library
 //!   mounts them, and writes [the fence](fence) row in the same local transaction as their effect,
 //!   so that repeats, late Trys and Cancels without a Try have the right effect, or none.
@@ -116,8 +117,9 @@
 //!
 //! # Promises
 //! - Commit, abort and time-out are one compare-and-set; after the deadline only an abort wins.
-//! - A decision is durable before anything of it is sent. Every declared branch hears of it, also
-//!   those whose Try was never answered.
+//! - A begin is durable before its decision, and a decision before anything of it is sent. Every
+//!   declared branch hears of it, also those whose Try was never answered. What was tried beside a
+//!   begin that is lost is given back when its participants ask.
 //! - Any instance of the initiating service drives the log, by leases of its shards; who lost the
 //!   lease changes nothing. What a dead instance left is taken over within
 //!   [`engine::Settings::lease`].

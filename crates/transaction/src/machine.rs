@@ -12,7 +12,9 @@
 //!   two final states.
 //! - **TX-4** No TRIED row without a live transaction: Cancels go to every declared branch, also
 //!   to those that never answered; a Try that comes after its Cancel, or after the deadline, is
-//!   refused; a participant asks for the outcome of rows past their deadline.
+//!   refused; a participant asks for the outcome of rows past their deadline, and what is in no
+//!   log is aborted there before it is told. (A Try may be faster than the begin of its transaction:
+//!   one that is lost is such a row.)
 //!
 //! The property test (`machine/property.rs`) drives initiator, participants and a network
 //! that loses, repeats and reorders through crashes at every step, with clocks that jump.

@@ -94,7 +94,7 @@ async fn window(
     let mut suspicious = BTreeSet::new();
     for id in orders.keys().chain(effects.keys()).collect::<BTreeSet<_>>() {
         let (order, of) = (orders.get(id), effects.get(id).unwrap_or(&nothing));
-        for found in unfounded(id, order, of) {
+        for found in unfounded(id, order, of, now_ms) {
             findings.broken(found.invariant, found.row);
         }
         if order.is_some_and(|it| !missing(it, of, now_ms).is_empty()) {

@@ -6,14 +6,17 @@
 //! 1. one local transaction: the claim of the idempotency key (which fixes order id and xid), the
 //!    begin record of the transaction with its branches, the order in the state *placing*;
 //! 2. the Trys of inventory (`inventory.reserve`), points (`points.credit`) and broker (`message`:
-//!    the half message `order.placed`), all at once;
+//!    the half message `order.placed`), all at once, sent when step 1 has run, beside its commit
+//!    (on MySQL after it);
 //! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
 //! 4. the Confirms, repeated until each branch has answered.
 //!
 //! A definite failure is a durable abort: the order is *failed*, in the same local transaction. What
 //! the business refused (too little stock) stays refused under its key; after anything else the key
 //! is free again. When this process dies in between, a repeat of the request goes on with the
-//! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline.
+//! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline. When
+//! it dies before step 1 is durable, a repeat begins another order, and what the Trys had reserved
+//! for the first is given back after its deadline.
 //! The same holds when the client goes away, which ends the work on its request.
 //! So many orders are in the making at a time as can be decided in their time (`admission`);
 //! others wait for a part of theirs, or are refused at once with 503.

@@ -29,6 +29,22 @@ impl Estate {
         std::fs::write(self.fault(point), "").expect("a point can be armed");
     }
 
+    /// Has whoever passes `place` wait there, until [`Estate::let_go`] or the end of the estate.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn hold(&self, place: &str) {
+        std::fs::write(self.fault(&format!("hold.{place}")), "").expect("a place can be held");
+    }
+
+    /// Lets those go on who wait at `place`.
+    ///
+    /// # Panics
+    /// When it was not held.
+    pub fn let_go(&self, place: &str) {
+        std::fs::remove_file(self.fault(&format!("hold.{place}"))).expect("the place was held");
+    }
+
     /// Whether a process died at `point` since it was armed, and is gone: who asks for the process
     /// of that name next must not be shown the one that is still dying.
     #[must_use]

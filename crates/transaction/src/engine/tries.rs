@@ -72,7 +72,7 @@ impl Engine {
         tried
     }
 
-    async fn try_each(&self, declaration: &Declaration) -> Tried {
+    pub(super) async fn try_each(&self, declaration: &Declaration) -> Tried {
         let mut open: FuturesUnordered<_> = declaration
             .branches
             .iter()

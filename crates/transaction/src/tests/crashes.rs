@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tradewind_sql::{Error, Transaction};
+use tradewind_sql::{Dialect, Error, Transaction, TransactionError};
 
 use super::on_each_database;
 use super::support::{Kind, World, quick, until};
+use crate::LogError;
 use crate::engine::faults::Point;
 use crate::engine::{Settings, Tried};
 use crate::wire::Decision;
@@ -22,6 +23,8 @@ on_each_database! {
     lost_answers_change_nothing_but_the_number_of_calls,
     two_engines_share_the_log_and_one_takes_over_from_the_dead,
     participants_settle_by_asking_when_nobody_drives,
+    trys_beside_a_begin_reserve_as_trys_after_it,
+    what_was_tried_for_a_lost_begin_is_given_back_by_asking,
     a_driver_without_its_lease_changes_nothing,
     an_engine_that_ends_in_order_lets_its_shards_go,
 }
@@ -197,6 +200,52 @@ async fn participants_settle_by_asking_when_nobody_drives(kind: Kind) {
     let _after = world.another_engine();
     world.all_finished().await;
     assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
+}
+
+async fn trys_beside_a_begin_reserve_as_trys_after_it(kind: Kind) {
+    let world = World::new(kind).await;
+    let declaration = world.declare(2, SECONDS);
+    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    begun.unwrap();
+    let tried = match tried {
+        Some(tried) => tried,
+        // Where what has run may well run again.
+        None => {
+            assert_ne!(world.orders.dialect(), Dialect::Sqlite);
+            world.engine.try_all(&declaration).await
+        }
+    };
+    assert_eq!(tried, Tried::Reserved);
+    world.commit(declaration.xid()).await.unwrap();
+    world.engine.settle(declaration.xid());
+    world.all_finished().await;
+    assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
+    // Beside a begin that does not take place, nothing is tried.
+    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
+    assert_eq!(tried, None);
+}
+
+async fn what_was_tried_for_a_lost_begin_is_given_back_by_asking(kind: Kind) {
+    let world = World::new(kind).await;
+    let declaration = world.declare(2, SOON);
+    let (begun, tried) = world.begin_and_try(&declaration, true).await;
+    assert!(begun.is_err());
+    if world.orders.dialect() == Dialect::Sqlite {
+        assert_eq!(tried, Some(Tried::Reserved));
+        assert_eq!(world.goods().await, [(8, 2, 0), (8, 2, 0)]);
+    }
+    world.resolvers();
+    world.both_hold((10, 0, 0)).await;
+    let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
+    assert_eq!(outcome.decision, Decision::Aborted);
+    // A begin that was only slow comes too late, whatever the hour.
+    let declaration = world.declare(2, SECONDS);
+    let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
+    assert_eq!(outcome.decision, Decision::Aborted);
+    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
+    assert_eq!(tried, None);
 }
 
 async fn a_driver_without_its_lease_changes_nothing(kind: Kind) {

@@ -16,13 +16,15 @@ use tradewind_service::Keys;
 use tradewind_service::axum::extract::Request;
 use tradewind_service::axum::middleware::{Next, from_fn};
 use tradewind_service::axum::response::IntoResponse as _;
-use tradewind_sql::{Database, DatabaseUrl, Error, Migration, Options, Transaction, params};
+use tradewind_sql::{
+    Database, DatabaseUrl, Error, Migration, Options, Transaction, TransactionError, params,
+};
 
 use super::shelf::{Mischief, Shelf, Take};
 use crate::engine::{Declaration, Engine, Settings, Setup, Tried};
 use crate::machine::backoff::Backoff;
 use crate::participant::{self, BranchError, Participants};
-use crate::{Peers, engine, fence};
+use crate::{LogError, Peers, engine, fence};
 
 /// No test waits longer for anything.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -210,17 +212,34 @@ impl World {
                 engine.begin(tx, &it)?;
                 let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
                 tx.execute(sql, params![it.xid().to_string()])?;
-                Ok::<_, crate::LogError>(())
+                Ok::<_, LogError>(())
             })
             .await
             .unwrap();
     }
 
-    /// The last durable step.
-    pub(super) async fn commit(
+    /// The first two durable steps beside each other; the first may be lost after it has run.
+    pub(super) async fn begin_and_try(
         &self,
-        xid: Xid,
-    ) -> Result<(), tradewind_sql::TransactionError<crate::LogError>> {
+        declaration: &Declaration,
+        lost: bool,
+    ) -> (Result<(), TransactionError<LogError>>, Option<Tried>) {
+        let begin = async |mut ran: engine::Ran| {
+            let (engine, it) = (self.engine.clone(), declaration.clone());
+            let work = move |tx: &mut Transaction<'_>| {
+                engine.begin(tx, &it)?;
+                let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
+                tx.execute(sql, params![it.xid().to_string()])?;
+                ran.tell(tx);
+                if lost { Err(LogError::Unknown { xid: it.xid() }) } else { Ok(()) }
+            };
+            self.orders.transaction("begin", work).await
+        };
+        self.engine.try_beside(declaration, begin).await
+    }
+
+    /// The last durable step.
+    pub(super) async fn commit(&self, xid: Xid) -> Result<(), TransactionError<LogError>> {
         let engine = self.engine.clone();
         self.orders
             .transaction("commit", move |tx| {

@@ -3,14 +3,16 @@
 use tradewind::audit::Invariant;
 use tradewind::audit::estate::{MSG_1, MSG_2, MSG_3, TX_1, TX_4};
 use tradewind_order::machine::State;
+use tradewind_order::orders::OrderId;
 use tradewind_points::audit::POINTS_2;
 use tradewind_warehouse::audit::{SHIP_1, SHIP_2};
 
 use crate::facts::{
     Decision, Effects, Fate, Found, Message, MessageState, Order, Outbound, OutboundState,
-    ReservedState, Topic,
+    Reserved, ReservedState, Topic,
 };
 use crate::invariants::{JOIN_1, JOIN_3};
+use crate::machine::transaction::UNHEARD_MS;
 
 /// Finished messages and fence rows are kept at least a day: what is younger than this must be
 /// there.
@@ -34,12 +36,14 @@ impl Broken<'_> {
     }
 }
 
-/// Effects without their cause. `effects` were read before `order`.
+/// Effects without their cause. `effects` were read before `order`; `now_ms` is the time.
 #[must_use]
-pub fn unfounded(id: &str, order: Option<&Order>, effects: &Effects) -> Vec<Found> {
+pub fn unfounded(id: &str, order: Option<&Order>, effects: &Effects, now_ms: i64) -> Vec<Found> {
     let mut broken = Broken { id, found: Vec::new() };
     let Some(order) = order else {
-        orphans(&mut broken, effects);
+        // An id that is none was never given to an order.
+        let made = id.parse::<OrderId>().map_or(0, |it| it.made().millis());
+        orphans(&mut broken, effects, made < now_ms - UNHEARD_MS);
         return broken.found;
     };
     let placed = order.placing().decision;
@@ -87,16 +91,30 @@ fn held(broken: &mut Broken<'_>, order: &Order, effects: &Effects) {
     broken.add_if(back, &TX_4, "is held back in the warehouse and nobody cancels it");
 }
 
-/// An order of which the order service knows nothing.
-fn orphans(broken: &mut Broken<'_>, effects: &Effects) {
+/// An order of which the order service knows nothing. What only holds something for it may have been
+/// faster than the order; if the order never comes, that is given back once it is `old`. Whether
+/// what was given back should have been is looked at by transaction.
+fn orphans(broken: &mut Broken<'_>, effects: &Effects, old: bool) {
     let shipping = effects.outbound.as_ref().is_some_and(|it| it.lines.is_some());
     broken.add_if(shipping, &SHIP_2, "is outbound and does not exist");
     broken.add_if(effects.outbound.is_some() && !shipping, &TX_1, "is void and does not exist");
     broken.add_if(!effects.ledger.is_empty(), &POINTS_2, "has points and does not exist");
-    broken.add_if(!effects.pending.is_empty(), &TX_4, "has pending points and does not exist");
-    broken.add_if(!effects.reservations.is_empty(), &JOIN_1, "took stock and does not exist");
-    let placed = effects.messages.iter().any(|it| it.topic == Topic::Placed);
-    broken.add_if(placed, &MSG_3, "has a message and does not exist");
+    let pending = old && !effects.pending.is_empty();
+    broken.add_if(pending, &TX_4, "has pending points and does not exist");
+    let took = |it: &Reserved| match it.state {
+        ReservedState::Confirmed => true,
+        ReservedState::Frozen => old,
+        ReservedState::Released => false,
+    };
+    let took = effects.reservations.iter().any(took);
+    broken.add_if(took, &JOIN_1, "took stock and does not exist");
+    let told = |it: &&Message| it.topic == Topic::Placed;
+    let told = effects.messages.iter().filter(told).any(|it| match it.state {
+        MessageState::Cancelled => false,
+        MessageState::Prepared | MessageState::ParkedUndecided => old,
+        MessageState::Committed | MessageState::ParkedUnrouted | MessageState::Done => true,
+    });
+    broken.add_if(told, &MSG_3, "has a message and does not exist");
 }
 
 /// Where the log is in another database than the order, the order's state is an effect too.

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
+use tradewind::base::{Rng, Timestamp};
 use tradewind_order::machine::State;
+use tradewind_order::orders::OrderId;
 
 use super::{order, transaction};
 use crate::facts::{
@@ -15,10 +17,23 @@ const BRANCHES: [&str; 3] = ["inventory", "points", "third"];
 /// The third branch of placing is the broker's, that of cancelling the warehouse's.
 const NOW: i64 = 1_000_000;
 
+/// Whether a transaction is in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    /// The begin is on its way, and Trys may be faster.
+    NotYet,
+    Yes,
+    /// The begin was lost, and nobody has asked about it.
+    Lost,
+    /// It was lost, and the log says so since somebody asked.
+    Never,
+}
+
 /// One transaction: its log and its three branches.
 #[derive(Clone, Debug)]
 struct Tcc {
     xid: String,
+    begun: Begun,
     phase: Phase,
     branches: [Option<FenceStatus>; 3],
     answered: [bool; 3],
@@ -27,13 +42,19 @@ struct Tcc {
 impl Tcc {
     fn begin(xid: &str) -> Self {
         let branches = [None; 3];
-        Self { xid: xid.to_owned(), phase: Phase::Trying, branches, answered: [false; 3] }
+        let begun = Begun::NotYet;
+        Self { xid: xid.to_owned(), begun, phase: Phase::Trying, branches, answered: [false; 3] }
     }
 
-    fn log(&self) -> Log {
-        Log {
+    fn log(&self) -> Option<Log> {
+        let name = match self.begun {
+            Begun::NotYet | Begun::Lost => return None,
+            Begun::Yes => "order",
+            Begun::Never => "",
+        };
+        Some(Log {
             service: "order",
-            name: "order".into(),
+            name: name.into(),
             phase: self.phase,
             deadline_ms: NOW,
             begun_ms: NOW,
@@ -41,7 +62,7 @@ impl Tcc {
             stuck: false,
             version: 0,
             answered: (0..3).filter(|it| self.answered[usize::from(*it)]).collect(),
-        }
+        })
     }
 
     fn open(&self) -> bool {
@@ -51,7 +72,14 @@ impl Tcc {
     /// The next thing that can be done for branch `at`: what its service does, or its answer.
     fn branch(&mut self, at: usize) -> Option<FenceStatus> {
         use FenceStatus::{Committed, RolledBack, Suspended, Tried};
+        if self.begun == Begun::Lost && self.branches[at] == Some(Tried) {
+            // It asks.
+            (self.begun, self.phase) = (Begun::Never, Phase::Aborted);
+            return None;
+        }
         let after = match (self.phase, self.branches[at]) {
+            (Phase::Aborted, None) if self.begun == Begun::Never => Some(Tried),
+            (Phase::Aborted, Some(Tried)) if self.begun == Begun::Never => Some(RolledBack),
             (Phase::Trying, None) => Some(Tried),
             (Phase::Committing, Some(Tried)) => Some(Committed),
             (Phase::Aborting, Some(Tried)) => Some(RolledBack),
@@ -85,6 +113,8 @@ struct World {
 /// Something that may happen next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
+    Begin,
+    LoseBegin,
     Place(usize),
     Decide(bool),
     Cancel,
@@ -101,7 +131,7 @@ enum Step {
 impl World {
     fn new() -> Self {
         let order = Order {
-            id: "ord_1".into(),
+            id: OrderId::generate(Timestamp::from_millis(NOW), &mut Rng::seeded(1)).to_string(),
             user_id: "usr_1".into(),
             state: State::Placing,
             points: 3,
@@ -119,6 +149,12 @@ impl World {
 
     fn take(&mut self, step: Step) {
         match step {
+            Step::Begin | Step::LoseBegin => {
+                if self.place.begun == Begun::NotYet {
+                    let lost = matches!(step, Step::LoseBegin);
+                    self.place.begun = if lost { Begun::Lost } else { Begun::Yes };
+                }
+            }
             Step::Place(at) => {
                 if let Some(status) = self.place.branch(at) {
                     self.placing(at, status);
@@ -128,7 +164,7 @@ impl World {
             Step::Cancel => {
                 if self.order.state == State::Placed && self.cancels.len() < 3 {
                     let xid = format!("txn_{}", 2 + self.cancels.len());
-                    self.cancels.push(Tcc::begin(&xid));
+                    self.cancels.push(Tcc { begun: Begun::Yes, ..Tcc::begin(&xid) });
                     self.order.state = State::Cancelling;
                     self.order.cancel_xid = Some(xid);
                 }
@@ -175,7 +211,8 @@ impl World {
 
     fn decide(&mut self, yes: bool) {
         let tried = self.place.branches.iter().all(|it| *it == Some(FenceStatus::Tried));
-        if self.place.phase != Phase::Trying || yes && !tried {
+        let begun = self.place.begun == Begun::Yes;
+        if !begun || self.place.phase != Phase::Trying || yes && !tried {
             return;
         }
         self.place.phase = if yes { Phase::Committing } else { Phase::Aborting };
@@ -324,6 +361,7 @@ fn entry(revoke: bool, xid: &str) -> Entry {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
+        3 => prop::bool::weighted(0.9).prop_map(|it| if it { Step::Begin } else { Step::LoseBegin }),
         6 => (0_usize..3).prop_map(Step::Place),
         2 => prop::bool::weighted(0.8).prop_map(Step::Decide),
         2 => Just(Step::Cancel),
@@ -380,11 +418,14 @@ proptest! {
         // Four effects, the cause, the four effects again.
         let mut at: Vec<_> = moments.iter().map(|it| it * (history.len() - 1) / 1000).collect();
         at.sort_unstable();
-        let order = &history[at[4]].order;
+        let cause = &history[at[4]];
+        let order = (cause.place.begun == Begun::Yes).then_some(&cause.order);
         let before = read(&history, [at[0], at[1], at[2], at[3]]);
         let after = read(&history, [at[6], at[5], at[7], at[8]]);
-        prop_assert_eq!(order::unfounded("ord_1", Some(order), &before), []);
-        prop_assert_eq!(order::missing(order, &after, NOW), []);
+        prop_assert_eq!(order::unfounded(&cause.order.id, order, &before, NOW), []);
+        if let Some(order) = order {
+            prop_assert_eq!(order::missing(order, &after, NOW), []);
+        }
 
         let all: [fn(&World) -> Option<&Tcc>; 4] = [
             |it| Some(&it.place),
@@ -394,8 +435,9 @@ proptest! {
         ];
         for of in all {
             let (before, after) = (fences(&history, &at, of), fences(&history, &at[5..], of));
-            let log = of(&history[at[4]]).map(Tcc::log);
+            let log = of(&history[at[4]]).and_then(Tcc::log);
             prop_assert_eq!(transaction::unfounded("txn", log.as_ref(), &before, NOW), []);
+            prop_assert_eq!(transaction::unheard("txn", log.as_ref(), &before, NOW), []);
             let Some(log) = log else { continue };
             prop_assert_eq!(transaction::missing("txn", Some(&log), &after), []);
             prop_assert_eq!(transaction::unfenced(&log, &after, NOW), Vec::<u16>::new());
@@ -423,4 +465,8 @@ fn the_model_moves() {
     assert!(some(|it| it.cancels.iter().any(|it| it.phase == Phase::Aborted)));
     assert!(some(|it| it.cancels.iter().any(|it| it.phase == Phase::Committed)));
     assert!(some(|it| !it.place.open()));
+    let holds = |it: &World| it.place.branches.contains(&Some(FenceStatus::Tried));
+    assert!(worlds.iter().any(|it| it.place.begun == Begun::NotYet && holds(it)));
+    let gave_back = |it: &World| it.place.branches.contains(&Some(FenceStatus::RolledBack));
+    assert!(worlds.iter().any(|it| it.place.begun == Begun::Never && gave_back(it)));
 }

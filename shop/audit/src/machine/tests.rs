@@ -1,9 +1,11 @@
 //! Each row of the tables fires.
 
+use tradewind::base::{Rng, Timestamp};
 use tradewind_order::machine::State;
+use tradewind_order::orders::OrderId;
 
 use super::order::{KEPT_MS, missing, unfounded};
-use super::transaction::{OVERDUE_MS, overdue, unfenced};
+use super::transaction::{OVERDUE_MS, UNHEARD_MS, overdue, unfenced};
 use crate::facts::{
     Effects, Entry, Fence, FenceStatus, Found, Log, Message, MessageState, Order, Outbound,
     OutboundState, Pending, Phase, Reserved, ReservedState, Topic,
@@ -100,13 +102,13 @@ fn outbound(effects: &mut Effects) -> &mut Outbound {
 #[test]
 fn what_is_right_is_not_reported() {
     for (order, effects) in [placed(), cancelled(), failed()] {
-        assert_eq!(unfounded("ord_1", Some(&order), &effects), []);
+        assert_eq!(unfounded("ord_1", Some(&order), &effects, NOW), []);
         assert_eq!(missing(&order, &effects, NOW), []);
         // Long ago: the log and the message are cleaned away.
         let (mut order, mut effects) = (order, effects);
         (order.placing, order.cancelling) = (None, None);
         effects.messages.clear();
-        assert_eq!(unfounded("ord_1", Some(&order), &effects), []);
+        assert_eq!(unfounded("ord_1", Some(&order), &effects, NOW), []);
         assert_eq!(missing(&order, &effects, NOW + 2 * KEPT_MS), []);
     }
 }
@@ -169,13 +171,32 @@ fn every_effect_without_its_cause_is_reported() {
         for (index, (number, damage)) in all.iter().enumerate() {
             let (mut order, mut effects) = whole();
             damage(&mut order, &mut effects);
-            let found = unfounded("ord_1", Some(&order), &effects);
+            let found = unfounded("ord_1", Some(&order), &effects, NOW);
             assert!(numbers(&found).contains(number), "{index}: {number}: {found:?}");
         }
     }
     let (_, effects) = placed();
-    let found = unfounded("ord_1", None, &effects);
+    let found = unfounded("ord_1", None, &effects, NOW);
     assert_eq!(numbers(&found), ["SHIP-2", "POINTS-2", "JOIN-1", "MSG-3"]);
+}
+
+/// A Try may be faster than the order it is for: then it is explained for as long as it can be, and
+/// for good once it is undone.
+#[test]
+fn what_is_held_for_an_order_that_is_not_there_is_reported_when_it_is_old() {
+    let (_, undone) = failed();
+    let mut held = undone.clone();
+    held.reservations[0].state = ReservedState::Frozen;
+    held.messages[0].state = MessageState::Prepared;
+    held.pending.push(Pending { revoke: false, xid: "txn_1".into() });
+    let id = OrderId::generate(Timestamp::from_millis(NOW), &mut Rng::seeded(1)).to_string();
+    let found = |effects: &Effects, now| numbers(&unfounded(&id, None, effects, now));
+    let late = NOW + UNHEARD_MS + 1;
+    assert_eq!(found(&held, NOW), [""; 0]);
+    assert_eq!(found(&held, late), ["TX-4", "JOIN-1", "MSG-3"]);
+    assert_eq!(found(&undone, late), [""; 0]);
+    let (_, placed) = placed();
+    assert_eq!(found(&placed, NOW), ["SHIP-2", "POINTS-2", "JOIN-1", "MSG-3"], "it is not held");
 }
 
 /// R0.1: a cause that nothing came of is reported when it is over.
@@ -245,7 +266,7 @@ fn what_is_on_its_way_explains_what_is_not_there() {
     let (order, mut effects) = placed();
     outbound(&mut effects).state = OutboundState::Shipped;
     effects.in_outbox = true;
-    assert_eq!(unfounded("ord_1", Some(&order), &effects), [], "in the outbox");
+    assert_eq!(unfounded("ord_1", Some(&order), &effects, NOW), [], "in the outbox");
 }
 
 fn fence(status: FenceStatus) -> Fence {
@@ -296,7 +317,13 @@ fn fences_that_contradict_the_log_are_reported() {
     let committed = log(Phase::Committed, &[2]);
     let both = [fence(Committed), fence(RolledBack)];
     assert_eq!(unfounded(Some(&committed), &both), ["TX-1", "TX-3"]);
-    assert_eq!(missing(None, Tried), ["TX-4"]);
+    assert!(missing(None, Tried).is_empty(), "its begin may be on its way");
+    let unheard = |log: Option<&Log>, now| {
+        numbers(&super::transaction::unheard("txn_1", log, &[fence(Tried)], now))
+    };
+    let late = NOW + UNHEARD_MS;
+    assert_eq!((unheard(None, NOW), unheard(None, late)), (vec![], vec!["TX-4"]));
+    assert!(unheard(Some(&log(Phase::Trying, &[])), late).is_empty());
     assert_eq!(missing(Some(&log(Phase::Committing, &[2])), Tried), ["TX-4"]);
     let tombstone = Log { name: String::new(), ..log(Phase::Aborted, &[]) };
     assert!(missing(Some(&tombstone), Tried).is_empty(), "it asks, and is told");

@@ -9,6 +9,10 @@ use crate::machine::order::KEPT_MS;
 /// How long after its deadline, or its next attempt, a transaction may wait for whoever drives it.
 pub const OVERDUE_MS: i64 = 60_000;
 
+/// How long something may be reserved for a transaction that no log has: the longest that trying may
+/// last, and as long again for who settles what is left.
+pub const UNHEARD_MS: i64 = 2 * OVERDUE_MS;
+
 /// Fences without a decision for them. `fences` were read before `log`.
 #[must_use]
 pub fn unfounded(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) -> Vec<Found> {
@@ -54,15 +58,14 @@ pub fn unfenced(log: &Log, fences: &[Fence], now_ms: i64) -> Vec<u16> {
     log.answered.iter().copied().filter(|it| !fenced(it)).collect()
 }
 
-/// What is still reserved without a transaction that would end it. `fences` were read after `log`.
+/// What is still reserved, and by its log will not be ended. `fences` were read after `log`; what is
+/// in no log is looked at by [`unheard`].
 #[must_use]
 pub fn missing(xid: &str, log: Option<&Log>, fences: &[Fence]) -> Vec<Found> {
     let mut found = Vec::new();
     for it in fences.iter().filter(|it| it.status == FenceStatus::Tried) {
         let why = match log {
-            // The coordinator is yet to hear of it; how long that may take: [`unheard`].
-            None if it.is_own() => continue,
-            None => "is reserved for a transaction that is in no log",
+            None => continue,
             // It was asked about before it began, and so never will: who reserved for it asks, and
             // is told.
             Some(log) if log.name.is_empty() => continue,
@@ -79,16 +82,16 @@ pub fn missing(xid: &str, log: Option<&Log>, fences: &[Fence]) -> Vec<Found> {
     found
 }
 
-/// Own branches that are reserved for longer than their coordinator may take to hear of them, or to
-/// be asked about them once their deadline is over. `fences` were read before `log`.
+/// What is reserved for a transaction that is in no log, for longer than it may be on its way there
+/// (a Try can be faster than the begin of its transaction, and a coordinator hears later than the
+/// branch of who asks it), or, if it never comes there, than it may take to ask about it once its
+/// deadline is over. `fences` were read before `log`.
 #[must_use]
 pub fn unheard(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) -> Vec<Found> {
     let mut found = Vec::new();
-    // The longest that trying may last, and as long again for who settles what is left.
-    let old = now_ms - 2 * OVERDUE_MS;
-    let own = |it: &&Fence| it.status == FenceStatus::Tried && it.is_own() && it.changed_ms < old;
-    for it in fences.iter().filter(own).filter(|_| log.is_none()) {
-        let why = "is reserved for a transaction that its coordinator never heard of";
+    let old = |it: &&Fence| it.status == FenceStatus::Tried && it.changed_ms < now_ms - UNHEARD_MS;
+    for it in fences.iter().filter(old).filter(|_| log.is_none()) {
+        let why = "is reserved for a transaction that is in no log";
         add(&mut found, &TX_4, xid, Some(it), format_args!("{why}"));
     }
     found

@@ -16,7 +16,8 @@ use tradewind::message::{Draft as Message, MessageId};
 use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
-use tradewind::transaction::{Declaration, LogError};
+use tradewind::transaction::engine::Ran;
+use tradewind::transaction::{Declaration, LogError, Tried};
 
 use super::admission::End;
 use super::api::from_orders;
@@ -145,8 +146,9 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             Err(failure) => return Err(failure),
         };
         for _ in 0..ROUNDS {
-            match self.begin(&attempt, plan.take()).await {
-                Ok(Begun::Work(work)) => return self.carry(&attempt, *work).await,
+            let (begun, tried) = Box::pin(self.begin_trying(&attempt, plan.take())).await;
+            match begun {
+                Ok(Begun::Work(work)) => return self.carry(&attempt, *work, tried).await,
                 // Another may begin once that is durable.
                 Ok(Begun::Late(work)) => match self.give_up_late(&attempt, &work).await? {
                     GivenUp::Now => {}
@@ -260,24 +262,39 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         Ok(Plan { declaration, order })
     }
 
+    /// Durable step 1, and beside it the second for what is about to begin: nobody else can begin
+    /// under the key once the claim has run.
+    async fn begin_trying(
+        &self,
+        attempt: &Attempt,
+        plan: Option<Plan>,
+    ) -> (Result<Begun, TransactionError<WorkError>>, Option<Tried>) {
+        let Some(plan) = plan else { return (self.begin(attempt, None).await, None) };
+        let declaration = plan.declaration.clone();
+        let begin = async |ran| self.begin(attempt, Some((plan, ran))).await;
+        self.engine.try_beside(&declaration, begin).await
+    }
+
     /// Durable step 1. Without a plan, only what an earlier attempt left is looked at.
     async fn begin(
         &self,
         attempt: &Attempt,
-        plan: Option<Plan>,
+        mut plan: Option<(Plan, Ran)>,
     ) -> Result<Begun, TransactionError<WorkError>> {
         let (this, attempt, terms) = (self.clone(), attempt.clone(), self.terms());
         let work = move |tx: &mut Transaction<'_>| {
             let now = store::now(tx)?;
-            let fixed = plan
-                .as_ref()
-                .map_or(Value::Null, |it| json!({"order_id": it.order.id, "xid": it.order.xid}));
+            let fixed = plan.as_ref().map_or(
+                Value::Null,
+                |(it, _)| json!({"order_id": it.order.id, "xid": it.order.xid}),
+            );
             match store::claim(tx, &attempt, &fixed, now, &terms)? {
                 Claim::Mine { fence } => {
-                    let plan = plan.as_ref().ok_or(WorkError::Unpriced)?;
+                    let (plan, ran) = plan.as_mut().ok_or(WorkError::Unpriced)?;
                     this.engine.begin(tx, &plan.declaration)?;
                     rows::insert(tx, &plan.order, this.clock.now())?;
                     let (declaration, order_id) = (plan.declaration.clone(), plan.order.id);
+                    ran.tell(tx);
                     Ok(Begun::Work(Box::new(Work { declaration, order_id, fence })))
                 }
                 Claim::Resume { fixed, fence } => this.resume(tx, &attempt, &fixed, fence),
@@ -300,17 +317,18 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let Fixed { order_id, xid } = Fixed::deserialize(fixed)?;
         let (text, now) = (order_id.to_string(), store::now(tx)?);
         let missing = || WorkError::Row { order: text.clone(), what: "it is missing" };
+        // The log first. On MySQL each look sees what others have committed by then: an order that
+        // is seen first can be decided before its log is seen.
+        let undecided = self.engine.resume(tx, xid)?;
         let header = rows::header(tx, &text)?.ok_or_else(missing)?;
         match header.state {
-            State::Placing => match self.engine.resume(tx, xid)? {
-                Some(declaration) => {
-                    let late = declaration.deadline() <= self.clock.now() + DECIDE;
-                    let work = Box::new(Work { declaration, order_id, fence });
-                    Ok(if late { Begun::Late(work) } else { Begun::Work(work) })
-                }
-                // The decision and the order's state change together: this cannot be.
-                None => Err(WorkError::Moved(order_id)),
-            },
+            State::Placing => {
+                // The decision and the order's state change together: without it this cannot be.
+                let declaration = undecided.ok_or(WorkError::Moved(order_id))?;
+                let late = declaration.deadline() <= self.clock.now() + DECIDE;
+                let work = Box::new(Work { declaration, order_id, fence });
+                Ok(if late { Begun::Late(work) } else { Begun::Work(work) })
+            }
             State::Failed => {
                 store::release(tx, attempt, fence, now, &self.terms())?;
                 Ok(Begun::GivenUp(xid))

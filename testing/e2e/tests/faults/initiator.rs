@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 use tradewind_e2e::trade::{available, basket};
-use tradewind_e2e::{eventually, insist_on_placing, wanted};
+use tradewind_e2e::{alive, eventually, insist_on_placing, wanted};
 
 use crate::LIMIT;
 use crate::shop::{PRODUCT, Shop, ask, id, placed};
@@ -83,6 +83,42 @@ async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
         orders.push(placed(insist_on_placing(&mut buyer, &key, &basket).await));
     }
     shop.agrees(&orders, 0).await;
+}
+
+/// R5.1: the Trys were faster than the begin, which dies with its process.
+#[tokio::test]
+async fn what_was_tried_for_a_begin_that_is_lost_is_given_back() {
+    let shop = Shop::open("600s").await;
+    let (mut buyer, basket, place) = (shop.buyer(), basket(PRODUCT, 1), "tcc.order.place.begin");
+    let process = shop.running("order").await;
+    shop.estate.hold(place);
+    let dies = async {
+        eventually("everybody holds something for it", LIMIT, async || {
+            let held = ["inventory", "points"].map(|it| {
+                let sql = "SELECT COUNT(*) FROM tradewind_fence WHERE status = 1";
+                shop.estate.count(it, sql).unwrap()
+            });
+            let sql = "SELECT COUNT(*) FROM branch_fence WHERE state = 1";
+            let half = shop.estate.count("broker", sql).unwrap();
+            wanted((held, half), |it| *it == ([1, 1], 1))
+        })
+        .await;
+        let orders = shop.estate.count("order", "SELECT COUNT(*) FROM order_header").unwrap();
+        assert_eq!(orders, 0, "the begin is not there");
+        // Explained, for as long as it can be on its way.
+        shop.estate.audit(&[]).await.is_clean();
+        process.kill();
+        eventually("it is gone", LIMIT, async || wanted((), |()| !alive(process.pid))).await;
+        shop.estate.let_go(place);
+    };
+    let (answer, ()) = tokio::join!(ask(&mut buyer, "lost", &basket), dies);
+    let answer = answer.unwrap();
+    assert!(answer.status.is_server_error(), "{}", answer.text());
+    // The key is free, and what the buyer gets under it is another order.
+    let order = placed(insist_on_placing(&mut buyer, "lost", &basket).await);
+    shop.agrees(&[order], 0).await;
+    let sql = "SELECT COUNT(*) FROM reservation WHERE state = 'released'";
+    assert_eq!(shop.estate.count("inventory", sql).unwrap(), 1, "the lost one's");
 }
 
 /// R5.2: a coordinator decides, and it or the order service that asks it dies between any two

@@ -16,10 +16,19 @@ use crate::orders::view::OrderView;
 use crate::orders::{Orders, PLACE, WorkError};
 
 impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
-    /// Durable steps 2 and 3.
-    pub(super) async fn carry(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
+    /// Durable step 2, unless it was taken beside the first, and step 3.
+    pub(super) async fn carry(
+        &self,
+        attempt: &Attempt,
+        work: Work,
+        tried: Option<Tried>,
+    ) -> Result<Placed, Failure> {
         tracing::debug!(order.id = %work.order_id, tcc.xid = %work.declaration.xid(), "order begun");
-        match Box::pin(self.engine.try_all(&work.declaration)).await {
+        let tried = match tried {
+            Some(tried) => tried,
+            None => Box::pin(self.engine.try_all(&work.declaration)).await,
+        };
+        match tried {
             Tried::Reserved => match self.engine.decide_commit(&work.declaration).await {
                 Decided::Commit(leave) => self.commit(attempt, &work, leave).await,
                 Decided::Abort(_) => self.fail(attempt, &work, problems::too_late("ordered")).await,
