@@ -17,6 +17,9 @@ pub struct Report {
     pub ledger: Sums,
     /// Indefinite answers.
     pub unknown: BTreeMap<String, u64>,
+    /// If a server answered 500, which says that it did not understand itself what went wrong: what
+    /// the servers logged as errors.
+    pub errors: Vec<String>,
     /// What was done to the processes.
     pub suffered: BTreeMap<&'static str, Suffered>,
     /// What was done to the messages.
@@ -41,6 +44,7 @@ impl Report {
             options,
             ledger: Sums::default(),
             unknown: BTreeMap::new(),
+            errors: Vec::new(),
             suffered: BTreeMap::new(),
             links: Vec::new(),
             audits: 0,
@@ -88,6 +92,9 @@ impl fmt::Display for Report {
         }
         for (what, count) in &self.unknown {
             writeln!(f, "  indefinite: {count} x {what}")?;
+        }
+        for it in &self.errors {
+            writeln!(f, "  error: {it}")?;
         }
         Ok(())
     }

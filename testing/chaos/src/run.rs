@@ -33,6 +33,8 @@ pub const USERS: [(&str, &str); 3] =
     [("alice", "alice-demo"), ("bob", "bob-demo"), ("carol", "carol-demo")];
 /// Everything is settled this long after the storm, whatever was broken in it.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// How many errors of each server are shown.
+const ERRORS_MAX: usize = 10;
 /// Of a storm with few orders; each order more adds to it.
 const STORM_LIMIT: Duration = Duration::from_secs(600);
 const STORM_LIMIT_PER_ORDER: Duration = Duration::from_millis(300);
@@ -233,7 +235,21 @@ impl Run<'_> {
         findings.extend(audit(self.estate, &accepted).await?);
         report.ledger = ledger.sums();
         report.unknown = ledger.unknown.clone();
+        if report.unknown.keys().any(|it| it.starts_with("500")) {
+            report.errors = self.errors();
+        }
         Ok(findings)
+    }
+
+    /// What the servers logged as errors: the last of each.
+    fn errors(&self) -> Vec<String> {
+        let logs = self.estate.logs();
+        let each = logs.split("--- ").flat_map(|log| {
+            let (name, lines) = log.split_once('\n').unwrap_or_default();
+            let errors = lines.lines().rev().filter(|it| it.contains(" ERROR "));
+            errors.take(ERRORS_MAX).map(move |it| format!("{name}: {it}"))
+        });
+        each.collect()
     }
 
     async fn storm(
