@@ -19,6 +19,9 @@ const REST: f64 = 0.12;
 /// How often that is looked at, and for how long at most.
 const REST_LOOK: Duration = Duration::from_millis(500);
 const REST_MAX: Duration = Duration::from_secs(12);
+/// How long a rate is offered before it is measured: after a rest, connections, prices and caches
+/// are cold, which a shop at that rate never is.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// The pause between two probes.
 const PROBE_EVERY: Duration = Duration::from_millis(20);
 
@@ -80,10 +83,11 @@ pub(crate) async fn closed(
         rate: count(placed) / took.as_secs_f64(),
         ..Sample::default()
     };
-    Ok(sample.with(&times, &used, own_cpu().saturating_sub(own)))
+    Ok(sample.with(&times, placed, &used, own_cpu().saturating_sub(own)))
 }
 
-/// Orders at a rate, whatever becomes of them.
+/// Orders at a rate, whatever becomes of them. Times are those after the warm-up; what an order
+/// costs is reckoned over all of them.
 pub(crate) async fn open(
     estate: &Estate,
     buyer: &Arc<Buyer>,
@@ -91,9 +95,12 @@ pub(crate) async fn open(
     span: Duration,
 ) -> anyhow::Result<Sample> {
     let (before, own) = (estate.used().await?, own_cpu());
-    let arrivals = Arrivals::Poisson { seed: 7 };
-    let plan = Plan { arrivals, ..Plan::flat(rate, span) };
-    let report = run(&plan, Arc::clone(buyer), |_| {}).await;
+    let plan = |span, seed| {
+        let arrivals = Arrivals::Poisson { seed };
+        Plan { arrivals, ..Plan::flat(rate, span) }
+    };
+    let warm_up = run(&plan(WARM_UP, 5), Arc::clone(buyer), |_| {}).await;
+    let report = run(&plan(span, 7), Arc::clone(buyer), |_| {}).await;
     rest(estate).await?;
     let used = estate.used().await?.since(&before);
     let sample = Sample {
@@ -102,12 +109,13 @@ pub(crate) async fn open(
         rate: report.rate_served,
         ..Sample::default()
     };
-    Ok(sample.with(&report.response, &used, own_cpu().saturating_sub(own)))
+    let orders = warm_up.served + report.served;
+    Ok(sample.with(&report.response, orders, &used, own_cpu().saturating_sub(own)))
 }
 
 impl Sample {
-    fn with(self, times: &Histogram, used: &Used, own: Duration) -> Self {
-        let orders = count(self.placed.max(1));
+    fn with(self, times: &Histogram, orders: u64, used: &Used, own: Duration) -> Self {
+        let orders = count(orders.max(1));
         let at = |share| times.quantile(share).map_or(f64::NAN, |it| it.as_secs_f64() * 1e3);
         Self {
             p50: at(0.5),
@@ -205,7 +213,7 @@ impl Prober {
     ) -> anyhow::Result<(Sample, Felt)> {
         let over = AtomicBool::new(false);
         let stop = async {
-            sleep(span).await;
+            sleep(WARM_UP + span).await;
             over.store(true, Ordering::Relaxed);
         };
         let (sample, felt, ()) =
