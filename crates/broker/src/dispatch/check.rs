@@ -91,7 +91,8 @@ impl Core {
     async fn not_known(&self, it: &Question, reason: &str) -> Option<Changed> {
         let now = self.clock.now();
         let share = Rng::from_entropy().unit();
-        let Some(pause) = self.checks.pause(it.checks, share) else {
+        let checks = if it.branch.is_some() { self.checks.for_branches() } else { self.checks };
+        let Some(pause) = checks.pause(it.checks, share) else {
             tracing::error!(msg.id = %it.id, checks = it.checks, reason, "message parked undecided");
             let done = self.store.say(it.id, Word::GiveUpAsking, now).await;
             if let Err(error) = done {

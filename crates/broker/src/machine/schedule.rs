@@ -13,6 +13,9 @@ pub struct Schedule {
     pub times: u32,
 }
 
+/// The longest pause between two questions about a branch.
+const BRANCH_LONGEST: Duration = Duration::from_secs(10);
+
 impl Schedule {
     /// The pause after attempt number `attempts` (from 1), or `None` when that was the last.
     /// `share`, from 0 to 1, spreads it between half and the whole, so that what failed together
@@ -25,6 +28,14 @@ impl Schedule {
         let factor = 2_u32.saturating_pow(attempts.saturating_sub(1).min(31));
         let whole = self.first.saturating_mul(factor).min(self.longest);
         Some(whole.mul_f64(0.5 + share.clamp(0.0, 1.0) / 2.0))
+    }
+
+    /// The same for branches of distributed transactions: short pauses, and no end. Nobody but its
+    /// initiator can say what became of a transaction, it says so for good once it is there, and the
+    /// other participants ask as often.
+    #[must_use]
+    pub fn for_branches(self) -> Self {
+        Self { first: self.first, longest: self.longest.min(BRANCH_LONGEST), times: u32::MAX }
     }
 
     /// How long all pauses take together at most.
