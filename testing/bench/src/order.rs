@@ -2,7 +2,7 @@
 //!
 //! - The ceiling: 64 buyers in a closed loop through the gateway, on every core of the machine,
 //!   the generator included, everything durable.
-//! - An open loop at 30 % and 70 % of it.
+//! - An open loop at 30 % and 70 % of it, after a second that is not timed.
 //! - At 30 %, in interleaved rounds, the same business steps without the guarantees
 //!   ([`parts`]), then with one after the other, up to the whole way. Beside each measurement a
 //!   prober feels what one durable step and one exchange cost at that moment.

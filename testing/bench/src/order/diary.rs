@@ -122,9 +122,10 @@ impl Log {
         placed.filter(|it| from <= it.ended && it.ended < to).count() as u64
     }
 
-    /// When the last order was due that failed.
-    pub(super) fn last_failure(&self) -> Option<Duration> {
-        self.entries.iter().filter(|it| it.failed.is_some()).map(|it| it.due).max()
+    /// No order failed that was due from then on.
+    pub(super) fn clean_from(&self) -> Duration {
+        let failed = self.entries.iter().filter(|it| it.failed.is_some());
+        failed.map(|it| it.due + Duration::from_nanos(1)).max().unwrap_or_default()
     }
 
     /// From `from`, how long until a second in which no order failed and whose median is at most
@@ -218,7 +219,8 @@ mod tests {
     #[test]
     fn calm_is_a_second_without_failures_and_as_fast_as_asked() {
         let log = log(1000..1300, 1300..2000);
-        assert_eq!(log.last_failure(), Some(ms(1200)));
+        assert_eq!(log.clean_from(), ms(1200) + Duration::from_nanos(1));
+        assert_eq!(log.window(log.clean_from(), ms(4000)).failures(), 0);
         // 1500–2500: five slow ones, five fast ones.
         assert_eq!(log.calm(ms(1000), ms(4000), 20.0), Some(ms(1500)));
         assert_eq!(log.calm(ms(1000), ms(4000), 600.0), Some(ms(1250)));

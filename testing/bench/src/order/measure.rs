@@ -95,12 +95,9 @@ pub(crate) async fn open(
     span: Duration,
 ) -> anyhow::Result<Sample> {
     let (before, own) = (estate.used().await?, own_cpu());
-    let plan = |span, seed| {
-        let arrivals = Arrivals::Poisson { seed };
-        Plan { arrivals, ..Plan::flat(rate, span) }
-    };
-    let warm_up = run(&plan(WARM_UP, 5), Arc::clone(buyer), |_| {}).await;
-    let report = run(&plan(span, 7), Arc::clone(buyer), |_| {}).await;
+    let arrivals = Arrivals::Poisson { seed: 7 };
+    let plan = Plan { arrivals, warm_up: WARM_UP, ..Plan::flat(rate, WARM_UP + span) };
+    let report = run(&plan, Arc::clone(buyer), |_| {}).await;
     rest(estate).await?;
     let used = estate.used().await?.since(&before);
     let sample = Sample {
@@ -109,7 +106,8 @@ pub(crate) async fn open(
         rate: report.rate_served,
         ..Sample::default()
     };
-    let orders = warm_up.served + report.served;
+    // Ticks are of the warm-up too.
+    let orders = report.ticks.iter().map(|it| it.served).sum();
     Ok(sample.with(&report.response, orders, &used, own_cpu().saturating_sub(own)))
 }
 
@@ -216,8 +214,11 @@ impl Prober {
             sleep(WARM_UP + span).await;
             over.store(true, Ordering::Relaxed);
         };
-        let (sample, felt, ()) =
-            tokio::join!(open(estate, buyer, rate, span), self.probe(&over), stop);
+        let probe = async {
+            sleep(WARM_UP).await;
+            self.probe(&over).await
+        };
+        let (sample, felt, ()) = tokio::join!(open(estate, buyer, rate, span), probe, stop);
         Ok((sample?, felt))
     }
 }

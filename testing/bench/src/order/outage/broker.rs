@@ -82,11 +82,11 @@ impl Bench<'_> {
         self.note(&format!("{of}: orders placed"), ("", HIGHER), &[count(frozen.placed)]);
         self.tell_failures(&of, &frozen);
 
-        let last = log.last_failure().unwrap_or_default();
-        let back = story.returned + last.saturating_sub(story.returned);
+        let back = log.clean_from().max(story.returned);
         let until = back.saturating_sub(story.returned).as_secs_f64();
         self.note("broker back: until no order fails", ("s", LOWER), &[until]);
         let gone = story.drained.max(story.gone);
+        self.tell_failures("broker back", &log.window(story.returned, gone + length));
         // A short backlog has a short window.
         let draining = log.window(back, (back + length).min(gone));
         self.tell_window("while the backlog drains", &draining, &before);
@@ -99,8 +99,6 @@ impl Bench<'_> {
             let peer = ("before", before.at(share));
             self.beside(&what, ("ms", LOWER), window.at(share), peer, Some(SLOWER));
         }
-        let what = format!("broker back, {when}: orders that failed");
-        self.note(&what, ("", LOWER), &[count(window.failures())]);
     }
 
     fn tell_drain(&mut self, log: &Log, story: &Story, rate: f64) {
