@@ -31,6 +31,8 @@ mod orders;
 mod report;
 mod transactions;
 
+use std::time::Duration;
+
 use tradewind::audit::{Check, Findings, run};
 use tradewind::base::Clock;
 
@@ -55,9 +57,34 @@ pub async fn audit(
     match once(urls, expected, clock).await {
         // It may have come while the others were read: a shop that starts.
         Err(errors) if errors.iter().any(|it| matches!(it, ReadError::Missing { .. })) => {
-            once(urls, expected, clock).await
+            Ok(once(urls, expected, clock).await?.0)
         }
-        done => done,
+        // Who holds it may be about to ask what became of it: the same.
+        Ok((_, Held::TooLong)) => {
+            tokio::time::sleep(PATIENCE).await;
+            Ok(once(urls, expected, clock).await?.0)
+        }
+        done => Ok(done?.0),
+    }
+}
+
+/// How long a shop that starts is given to look after what seems to be left alone.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Whether anything is held for an order or a transaction that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    No,
+    TooLong,
+}
+
+impl Held {
+    fn too_long(it: bool) -> Self {
+        if it { Self::TooLong } else { Self::No }
+    }
+
+    fn or(self, other: Self) -> Self {
+        if self == Self::No { other } else { self }
     }
 }
 
@@ -65,7 +92,7 @@ async fn once(
     urls: &Urls,
     expected: Option<&[String]>,
     clock: &dyn Clock,
-) -> Result<Report, Vec<ReadError>> {
+) -> Result<(Report, Held), Vec<ReadError>> {
     let databases = Databases::open(urls).await?;
     let report = look(&databases, expected, clock).await;
     databases.close().await;
@@ -76,7 +103,7 @@ async fn look(
     databases: &Databases,
     expected: Option<&[String]>,
     clock: &dyn Clock,
-) -> Result<Report, ReadError> {
+) -> Result<(Report, Held), ReadError> {
     let began = clock.monotonic();
     let now = clock.now();
     let mut findings = Findings::new();
@@ -95,14 +122,16 @@ async fn look(
         let found = run(&place.database, checks, now).await;
         findings.merge(found.map_err(|source| ReadError::Read { service, source })?);
     }
-    orders::walk(databases, clock.now().millis(), &mut findings).await?;
+    let orphans = orders::walk(databases, clock.now().millis(), &mut findings).await?;
     keys::walk(databases, clock.now().millis(), &mut findings).await?;
     messages::walk(databases, clock.now().millis(), &mut findings).await?;
-    let open = transactions::walk(databases, clock.now().millis(), &mut findings).await?;
+    let walked = transactions::walk(databases, clock.now().millis(), &mut findings).await?;
+    let (open, unheard) = walked;
     if let Some(ids) = expected {
         orders::expected(databases, ids, &mut findings).await?;
     }
     let waiting = report::waiting(databases).await?;
     let took = clock.monotonic().since(began);
-    Ok(Report::new(databases, findings, open, waiting, expected.is_some(), took))
+    let report = Report::new(databases, findings, open, waiting, expected.is_some(), took);
+    Ok((report, orphans.or(unheard)))
 }

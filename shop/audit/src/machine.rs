@@ -19,7 +19,7 @@
 //!
 //! | effect | needs the cause | else |
 //! |---|---|---|
-//! | anything; what only holds something: old | the order exists | the invariant of the effect |
+//! | anything; of what is only held, what is old | the order exists | the invariant of the effect |
 //! | outbound order, received or shipped | order committed | SHIP-2 |
 //! | outbound order, shipped | no cancellation committed | SHIP-2 |
 //! | outbound order, void | cancellation committed | TX-1 |
@@ -49,7 +49,7 @@
 //! |---|---|---|
 //! | committed; rolled back, suspended | committed; aborted; or cleaned | TX-1 |
 //! | committed here, cancelled there | never | TX-3 |
-//! | tried (read again) | not a transaction that is over, or whose branch has answered | TX-4 |
+//! | tried (read again) | none, or one that is open and whose branch has not answered | TX-4 |
 //! | tried, old | a transaction | TX-4 |
 //!
 //! | log | needs | else |
@@ -59,7 +59,8 @@
 //!
 //! A Try is sent when the begin of its transaction has run, which may be before that is durable. So
 //! for a while ([`transaction::UNHEARD_MS`]) something may be held for a transaction, and an order,
-//! that is not there; if its begin is lost, it is given back when it is asked about.
+//! that is not there; if its begin is lost, it is given back when it is asked about. For that, time
+//! goes on only while the shop is seen alive, and a shop that starts is looked at twice.
 //!
 //! A coordinator whose database is not there has an empty log. What the tables above say of a fence
 //! that it decides over is then no finding but the proof that its log is lost.

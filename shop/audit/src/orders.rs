@@ -11,6 +11,7 @@ use tradewind_order::machine::State;
 use tradewind_points::audit::POINTS_2;
 use tradewind_warehouse::audit::{SHIP_1, SHIP_2};
 
+use crate::Held;
 use crate::databases::{Databases, ReadError};
 use crate::decided::phases;
 use crate::facts::{
@@ -19,6 +20,7 @@ use crate::facts::{
 };
 use crate::invariants::{JOIN_1, JOIN_3};
 use crate::machine::order::{missing, unfounded};
+use crate::transactions::alive;
 
 /// How many orders are looked at together.
 const WINDOW: u32 = 5000;
@@ -57,13 +59,17 @@ const LINES: &str = "SELECT order_id, product_id, quantity FROM order_line \
 
 /// Compares every order with what all services have of it.
 ///
+/// Tells whether anything is held for orders that are not there.
+///
 /// # Errors
 /// When a database cannot be read.
 pub(crate) async fn walk(
     databases: &Databases,
     now_ms: i64,
     findings: &mut Findings,
-) -> Result<(), ReadError> {
+) -> Result<Held, ReadError> {
+    let alive_ms = alive(databases, now_ms).await?;
+    let mut held = Held::No;
     let mut after = String::new();
     loop {
         let from = after.clone();
@@ -75,8 +81,9 @@ pub(crate) async fn walk(
         let more = found.filter(|it| it.1 == WINDOW).and_then(|it| it.0);
         // The last window is open: what belongs to orders that nobody knows is in it.
         let upto = more.clone().unwrap_or_else(|| END.to_owned());
-        window(databases, &Span { after, upto }, now_ms, findings).await?;
-        let Some(last) = more else { return Ok(()) };
+        let span = Span { after, upto };
+        held = held.or(window(databases, &span, (now_ms, alive_ms), findings).await?);
+        let Some(last) = more else { return Ok(held) };
         after = last;
     }
 }
@@ -84,24 +91,25 @@ pub(crate) async fn walk(
 async fn window(
     databases: &Databases,
     span: &Span,
-    now_ms: i64,
+    (now_ms, alive_ms): (i64, i64),
     findings: &mut Findings,
-) -> Result<(), ReadError> {
+) -> Result<Held, ReadError> {
     let effects = effects(databases, span, First::Warehouse).await?;
     let orders = causes(databases, span).await?;
     count(&orders, &effects, findings);
     let nothing = Effects::default();
-    let mut suspicious = BTreeSet::new();
+    let (mut suspicious, mut held) = (BTreeSet::new(), Held::No);
     for id in orders.keys().chain(effects.keys()).collect::<BTreeSet<_>>() {
         let (order, of) = (orders.get(id), effects.get(id).unwrap_or(&nothing));
-        for found in unfounded(id, order, of, now_ms) {
+        for found in unfounded(id, order, of, alive_ms) {
+            held = held.or(Held::too_long(order.is_none()));
             findings.broken(found.invariant, found.row);
         }
         if order.is_some_and(|it| !missing(it, of, now_ms).is_empty()) {
             suspicious.insert(id);
         }
     }
-    let Some(last) = suspicious.last() else { return Ok(()) };
+    let Some(last) = suspicious.last() else { return Ok(held) };
     // The effects may have come between the two reads: now they must be there.
     let again = Span { after: span.after.clone(), upto: (*last).clone() };
     let effects = self::effects(databases, &again, First::Broker).await?;
@@ -111,7 +119,7 @@ async fn window(
             findings.broken(found.invariant, found.row);
         }
     }
-    Ok(())
+    Ok(held)
 }
 
 fn count(orders: &BTreeMap<String, Order>, effects: &All, findings: &mut Findings) {

@@ -2,7 +2,6 @@
 //! reserved.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use tradewind::audit::Findings;
@@ -15,13 +14,12 @@ use crate::databases::{Databases, Place, ReadError};
 use crate::facts::{Fence, FenceStatus, Found, Log, Phase};
 use crate::machine::transaction::{lost_fence, missing, overdue, unfenced, unfounded, unheard};
 use crate::orders::hex;
+use crate::{Held, PATIENCE};
 
 /// How many rows one read takes.
 const WINDOW: u32 = 5000;
 /// Behind every xid, which is visible ASCII.
 const END: &str = "\u{7f}";
-/// How long a transaction that seems to be left alone is watched.
-const PATIENCE: Duration = Duration::from_secs(4);
 /// The most of them.
 const LATE_MAX: usize = 1000;
 
@@ -64,7 +62,8 @@ pub struct OpenTransactions {
     pub stuck: u64,
 }
 
-/// Compares every transaction's log with the fences of all who take part.
+/// Compares every transaction's log with the fences of all who take part. Tells besides whether
+/// anything is held for transactions that are in no log.
 ///
 /// # Errors
 /// When a database cannot be read.
@@ -72,7 +71,9 @@ pub(crate) async fn walk(
     databases: &Databases,
     now_ms: i64,
     findings: &mut Findings,
-) -> Result<OpenTransactions, ReadError> {
+) -> Result<(OpenTransactions, Held), ReadError> {
+    let alive_ms = alive(databases, now_ms).await?;
+    let mut held = Held::No;
     for it in [&TX_1, &TX_2, &TX_3, &TX_4] {
         findings.checked(it, 0);
     }
@@ -82,7 +83,8 @@ pub(crate) async fn walk(
     loop {
         let next = bound(databases, &after).await?;
         let span = (after, next.clone().unwrap_or_else(|| END.to_owned()));
-        let logs = window(databases, &span, now_ms, findings).await?;
+        let (logs, unheard) = window(databases, &span, (now_ms, alive_ms), findings).await?;
+        held = held.or(unheard);
         for (xid, log) in logs {
             let open = !log.phase.fate().over;
             tally.open += u64::from(open);
@@ -95,7 +97,7 @@ pub(crate) async fn walk(
         after = last;
     }
     overdue_ones(databases, late, now_ms, findings).await?;
-    Ok(tally)
+    Ok((tally, held))
 }
 
 /// Up to where no table has more rows than one read takes; `None` when that is everything.
@@ -126,9 +128,9 @@ async fn bound(databases: &Databases, after: &str) -> Result<Option<String>, Rea
 async fn window(
     databases: &Databases,
     span: &Span,
-    now_ms: i64,
+    (now_ms, alive_ms): (i64, i64),
     findings: &mut Findings,
-) -> Result<Logs, ReadError> {
+) -> Result<(Logs, Held), ReadError> {
     let fences = fences(databases, span).await?;
     let logs = logs(databases, span).await?;
     let count = u64::try_from(fences.values().map(Vec::len).sum::<usize>()).unwrap_or(u64::MAX);
@@ -136,12 +138,12 @@ async fn window(
         findings.checked(it, count);
     }
     findings.checked(&TX_2, u64::try_from(logs.len()).unwrap_or(u64::MAX));
-    let mut last: Option<&String> = None;
+    let (mut last, mut held): (Option<&String>, _) = (None, Held::No);
     for (xid, of) in &fences {
         let log = logs.get(xid);
-        for found in
-            unfounded(xid, log, of, now_ms).into_iter().chain(unheard(xid, log, of, now_ms))
-        {
+        let unheard = unheard(xid, log, of, alive_ms);
+        held = held.or(Held::too_long(!unheard.is_empty()));
+        for found in unfounded(xid, log, of, now_ms).into_iter().chain(unheard) {
             tell(databases, of, found, findings)?;
         }
         if !missing(xid, log, of).is_empty() {
@@ -154,7 +156,7 @@ async fn window(
             last = last.max(Some(xid));
         }
     }
-    let Some(last) = last else { return Ok(logs) };
+    let Some(last) = last else { return Ok((logs, held)) };
     // They may have ended between the two reads: what is read now is newer than the logs.
     let fences = self::fences(databases, &(span.0.clone(), last.clone())).await?;
     for (xid, of) in &fences {
@@ -172,7 +174,7 @@ async fn window(
             }
         }
     }
-    Ok(logs)
+    Ok((logs, held))
 }
 
 /// A finding; if the log that would explain it is not there, the end of the audit: without it
@@ -308,16 +310,9 @@ async fn overdue_ones(
     }
     tokio::time::sleep(PATIENCE).await;
     let later_ms = now_ms + i64::try_from(PATIENCE.as_millis()).unwrap_or(0);
-    let mut driven = Vec::new();
-    let places: Vec<_> = databases.logs().collect();
-    for place in &places {
-        let read = move |tx: &mut Transaction<'_>| {
-            tx.query_one(DRIVERS, params![later_ms], |row| row.get::<i64>(0))
-        };
-        driven.push(place.read("audit: drivers", read).await? != Some(0));
-    }
-    // A shop has one life: if one of its logs is driven, the others should be as well.
+    let driven = driven(databases, later_ms).await?;
     let alive_ms = if driven.contains(&true) { now_ms } else { last_seen(databases).await? };
+    let places: Vec<_> = databases.logs().collect();
     for (place, driven) in places.into_iter().zip(driven) {
         let mut alone = Vec::new();
         let mut moved = false;
@@ -334,6 +329,29 @@ async fn overdue_ones(
         }
     }
     Ok(())
+}
+
+/// Which of the logs somebody drives.
+async fn driven(databases: &Databases, now_ms: i64) -> Result<Vec<bool>, ReadError> {
+    let mut driven = Vec::new();
+    let places: Vec<_> = databases.logs().collect();
+    for place in places {
+        let read = move |tx: &mut Transaction<'_>| {
+            tx.query_one(DRIVERS, params![now_ms], |row| row.get::<i64>(0))
+        };
+        driven.push(place.read("audit: drivers", read).await? != Some(0));
+    }
+    Ok(driven)
+}
+
+/// When the shop was last seen alive: now, if it is. A shop has one life: if one of its logs is
+/// driven, the others should be as well.
+///
+/// # Errors
+/// When a database cannot be read.
+pub(crate) async fn alive(databases: &Databases, now_ms: i64) -> Result<i64, ReadError> {
+    let driven = driven(databases, now_ms).await?.contains(&true);
+    if driven { Ok(now_ms) } else { last_seen(databases).await }
 }
 
 /// When the shop last did anything for a transaction, or meant to.

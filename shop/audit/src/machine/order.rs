@@ -36,14 +36,15 @@ impl Broken<'_> {
     }
 }
 
-/// Effects without their cause. `effects` were read before `order`; `now_ms` is the time.
+/// Effects without their cause. `effects` were read before `order`; `alive_ms` is when the shop was
+/// last seen alive.
 #[must_use]
-pub fn unfounded(id: &str, order: Option<&Order>, effects: &Effects, now_ms: i64) -> Vec<Found> {
+pub fn unfounded(id: &str, order: Option<&Order>, effects: &Effects, alive_ms: i64) -> Vec<Found> {
     let mut broken = Broken { id, found: Vec::new() };
     let Some(order) = order else {
-        // An id that is none was never given to an order.
+        // An id that is none, or of another time, was not given to an order just now.
         let made = id.parse::<OrderId>().map_or(0, |it| it.made().millis());
-        orphans(&mut broken, effects, made < now_ms - UNHEARD_MS);
+        orphans(&mut broken, effects, UNHEARD_MS < (alive_ms - made).abs());
         return broken.found;
     };
     let placed = order.placing().decision;

@@ -324,6 +324,8 @@ fn fences_that_contradict_the_log_are_reported() {
     let late = NOW + UNHEARD_MS;
     assert_eq!((unheard(None, NOW), unheard(None, late)), (vec![], vec!["TX-4"]));
     assert!(unheard(Some(&log(Phase::Trying, &[])), late).is_empty());
+    let answer = Log { name: String::new(), ..log(Phase::Aborted, &[]) };
+    assert_eq!((unheard(Some(&answer), NOW), unheard(Some(&answer), late)), (vec![], vec!["TX-4"]));
     assert_eq!(missing(Some(&log(Phase::Committing, &[2])), Tried), ["TX-4"]);
     let tombstone = Log { name: String::new(), ..log(Phase::Aborted, &[]) };
     assert!(missing(Some(&tombstone), Tried).is_empty(), "it asks, and is told");

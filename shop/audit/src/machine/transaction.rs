@@ -82,16 +82,20 @@ pub fn missing(xid: &str, log: Option<&Log>, fences: &[Fence]) -> Vec<Found> {
     found
 }
 
-/// What is reserved for a transaction that is in no log, for longer than it may be on its way there
+/// What is reserved for a transaction that has not begun, for longer than it may be on its way there
 /// (a Try can be faster than the begin of its transaction, and a coordinator hears later than the
 /// branch of who asks it), or, if it never comes there, than it may take to ask about it once its
-/// deadline is over. `fences` were read before `log`.
+/// deadline is over. For both, time goes on only up to `alive_ms`, when the shop was last seen alive;
+/// now, if it is. `fences` were read before `log`.
 #[must_use]
-pub fn unheard(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) -> Vec<Found> {
+pub fn unheard(xid: &str, log: Option<&Log>, fences: &[Fence], alive_ms: i64) -> Vec<Found> {
     let mut found = Vec::new();
-    let old = |it: &&Fence| it.status == FenceStatus::Tried && it.changed_ms < now_ms - UNHEARD_MS;
-    for it in fences.iter().filter(old).filter(|_| log.is_none()) {
-        let why = "is reserved for a transaction that is in no log";
+    let old =
+        |it: &&Fence| it.status == FenceStatus::Tried && it.changed_ms < alive_ms - UNHEARD_MS;
+    // Or only the answer to whoever asked first is in it.
+    let never_began = log.is_none_or(|it| it.name.is_empty());
+    for it in fences.iter().filter(old).filter(|_| never_began) {
+        let why = "is reserved for a transaction that never began";
         add(&mut found, &TX_4, xid, Some(it), format_args!("{why}"));
     }
     found
