@@ -235,13 +235,13 @@ impl Run<'_> {
         findings.extend(audit(self.estate, &accepted).await?);
         report.ledger = ledger.sums();
         report.unknown = ledger.unknown.clone();
-        if report.unknown.keys().any(|it| it.starts_with("500")) {
+        if report.unknown.keys().any(|it| it.contains(": 500 ")) {
             report.errors = self.errors();
         }
         Ok(findings)
     }
 
-    /// What the servers logged as errors: the last of each.
+    /// What the servers logged as errors: the last of each, the newest first.
     fn errors(&self) -> Vec<String> {
         let logs = self.estate.logs();
         let each = logs.split("--- ").flat_map(|log| {
