@@ -8,8 +8,8 @@
 //!   the file first, so exactly one process dies, once, and leaves its id in `NAME.done`, so the
 //!   test can wait until that process is gone. A number in the file is how often the point is
 //!   passed unharmed before.
-//! - `hold.NAME`: whoever passes [`hold`] `NAME` waits there as long as the file is there, as on a
-//!   slow disk.
+//! - `hold.NAME`: whoever passes [`hold`] `NAME` waits there as long as the file is there, a minute
+//!   at most, as on a slow disk.
 //! - `bug.NAME`: the known bug `NAME` is on ([`bug`]) for as long as the file is there. The audit
 //!   must notice it: a check that never fires proves nothing.
 

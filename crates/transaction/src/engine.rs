@@ -38,6 +38,7 @@ mod tries;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +83,8 @@ struct Inner {
     held: Mutex<Held>,
     running: Mutex<HashSet<Xid>>,
     finished: Mutex<Vec<(Record, Epoch)>>,
+    /// Whether the last begin here became durable: see [`Engine::try_beside`].
+    commits: AtomicBool,
     wake: mpsc::Sender<Xid>,
     #[cfg(any(test, feature = "faults"))]
     faults: faults::Faults,

@@ -29,7 +29,7 @@ impl Estate {
         std::fs::write(self.fault(point), "").expect("a point can be armed");
     }
 
-    /// Has whoever passes `place` wait there, until [`Estate::let_go`] or the end of the estate.
+    /// Has whoever passes `place` wait there, until [`Estate::let_go`], for a minute at most.
     ///
     /// # Panics
     /// When the file cannot be written.

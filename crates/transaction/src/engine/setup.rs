@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -164,6 +165,7 @@ impl Setup {
                 held: Mutex::new(Held::new()),
                 running: Mutex::new(HashSet::new()),
                 finished: Mutex::new(Vec::new()),
+                commits: AtomicBool::new(false),
                 wake,
                 #[cfg(any(test, feature = "faults"))]
                 faults: super::faults::Faults::default(),

@@ -204,8 +204,9 @@ async fn participants_settle_by_asking_when_nobody_drives(kind: Kind) {
 
 async fn trys_beside_a_begin_reserve_as_trys_after_it(kind: Kind) {
     let world = World::new(kind).await;
+    world.one_began().await;
     let declaration = world.declare(2, SECONDS);
-    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    let (begun, tried) = world.begin_and_try(&declaration, None).await;
     begun.unwrap();
     let tried = match tried {
         Some(tried) => tried,
@@ -221,29 +222,34 @@ async fn trys_beside_a_begin_reserve_as_trys_after_it(kind: Kind) {
     world.all_finished().await;
     assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
     // Beside a begin that does not take place, nothing is tried.
-    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    let (begun, tried) = world.begin_and_try(&declaration, None).await;
     assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
     assert_eq!(tried, None);
 }
 
 async fn what_was_tried_for_a_lost_begin_is_given_back_by_asking(kind: Kind) {
     let world = World::new(kind).await;
+    world.one_began().await;
     let declaration = world.declare(2, SOON);
-    let (begun, tried) = world.begin_and_try(&declaration, true).await;
+    let hurries = world.orders.dialect() == Dialect::Sqlite;
+    let (begun, _) = world.begin_and_try(&declaration, Some(if hurries { 2 } else { 0 })).await;
     assert!(begun.is_err());
-    if world.orders.dialect() == Dialect::Sqlite {
-        assert_eq!(tried, Some(Tried::Reserved));
-        assert_eq!(world.goods().await, [(8, 2, 0), (8, 2, 0)]);
+    if hurries {
+        world.both_hold((8, 2, 0)).await;
     }
     world.resolvers();
     world.both_hold((10, 0, 0)).await;
+    // What fails once may fail again: the next one waits until it has begun.
+    let next = world.declare(2, SOON);
+    assert_eq!(world.begin_and_try(&next, Some(0)).await.1, None);
+    assert_eq!(world.stock.fence(next.xid(), 1).await, 0);
     let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
     assert_eq!(outcome.decision, Decision::Aborted);
     // A begin that was only slow comes too late, whatever the hour.
     let declaration = world.declare(2, SECONDS);
     let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
     assert_eq!(outcome.decision, Decision::Aborted);
-    let (begun, tried) = world.begin_and_try(&declaration, false).await;
+    let (begun, tried) = world.begin_and_try(&declaration, None).await;
     assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
     assert_eq!(tried, None);
 }

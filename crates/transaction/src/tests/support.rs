@@ -218,24 +218,43 @@ impl World {
             .unwrap();
     }
 
-    /// The first two durable steps beside each other; the first may be lost after it has run.
+    /// The first two durable steps beside each other. The first is lost after it has run, if told:
+    /// when so many effects, of any transaction, have taken place at the participants.
     pub(super) async fn begin_and_try(
         &self,
         declaration: &Declaration,
-        lost: bool,
+        lost: Option<u32>,
     ) -> (Result<(), TransactionError<LogError>>, Option<Tried>) {
         let begin = async |mut ran: engine::Ran| {
             let (engine, it) = (self.engine.clone(), declaration.clone());
+            let mischief = [&self.stock, &self.points].map(|it| Arc::clone(&it.mischief));
             let work = move |tx: &mut Transaction<'_>| {
                 engine.begin(tx, &it)?;
                 let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
                 tx.execute(sql, params![it.xid().to_string()])?;
                 ran.tell(tx);
-                if lost { Err(LogError::Unknown { xid: it.xid() }) } else { Ok(()) }
+                let Some(effects) = lost else { return Ok(()) };
+                let seen =
+                    || mischief.iter().map(|it| it.effects.load(Ordering::SeqCst)).sum::<u32>();
+                let begun = tokio::time::Instant::now();
+                while seen() < effects && begun.elapsed() < LIMIT {
+                    std::thread::yield_now();
+                }
+                Err(LogError::Unknown { xid: it.xid() })
             };
             self.orders.transaction("begin", work).await
         };
         self.engine.try_beside(declaration, begin).await
+    }
+
+    /// A first transaction of the engine that began, and ended: from then on Trys hurry.
+    pub(super) async fn one_began(&self) {
+        let declaration = self.declare(1, Duration::from_secs(5));
+        let (begun, tried) = self.begin_and_try(&declaration, None).await;
+        begun.unwrap();
+        assert_eq!(tried, None, "nothing is known of commits yet");
+        self.engine.abort_now(declaration.xid(), "it was the first").await.unwrap();
+        self.all_finished().await;
     }
 
     /// The last durable step.

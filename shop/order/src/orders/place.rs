@@ -16,8 +16,7 @@ use tradewind::message::{Draft as Message, MessageId};
 use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
-use tradewind::transaction::engine::Ran;
-use tradewind::transaction::{Declaration, LogError, Tried};
+use tradewind::transaction::{Declaration, LogError, Ran, Tried};
 
 use super::admission::End;
 use super::api::from_orders;
@@ -272,7 +271,11 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let Some(plan) = plan else { return (self.begin(attempt, None).await, None) };
         let declaration = plan.declaration.clone();
         let begin = async |ran| self.begin(attempt, Some((plan, ran))).await;
-        self.engine.try_beside(&declaration, begin).await
+        let (begun, tried) = self.engine.try_beside(&declaration, begin).await;
+        // Run again, it may have come to another order: what was tried is not for that one.
+        let same = |it: &Work| it.declaration.xid() == declaration.xid();
+        let same = matches!(&begun, Ok(Begun::Work(work)) if same(work));
+        (begun, tried.filter(|_| same))
     }
 
     /// Durable step 1. Without a plan, only what an earlier attempt left is looked at.
