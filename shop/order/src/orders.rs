@@ -7,7 +7,7 @@
 //!    begin record of the transaction with its branches, the order in the state *placing*;
 //! 2. the Trys of inventory (`inventory.reserve`), points (`points.credit`) and broker (`message`:
 //!    the half message `order.placed`), all at once, sent when step 1 has run, beside its commit
-//!    (on MySQL after it);
+//!    (after it on MySQL, for the first order of a process, and when many are in the making);
 //! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
 //! 4. the Confirms, repeated until each branch has answered.
 //!
