@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 /// How long a place is waited for; then a question goes alone: those under way may have met an
@@ -133,8 +134,11 @@ impl<Q, A> Gather<Q, A> {
                 // Whoever went away meanwhile needs no answer.
                 let _gone = tell.send(answers.next().flatten());
             }
-            if let Ok(told) = hear.try_recv() {
-                return Asked::of(Some(told));
+            match hear.try_recv() {
+                Ok(told) => return Asked::of(Some(told)),
+                // Who carried it went away.
+                Err(TryRecvError::Closed) => return Asked::Alone(Some(place)),
+                Err(TryRecvError::Empty) => {}
             }
         }
     }
@@ -170,6 +174,31 @@ mod tests {
         assert_eq!(gather.places.available_permits(), 0);
         drop(asked);
         assert_eq!(gather.places.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_carries_others_while_its_own_carrier_goes_away_asks_alone() {
+        let ms = Duration::from_millis;
+        let gather = Gather::<u32, u32>::patient(2, 2, ms(4));
+        let never = |_: Vec<u32>| std::future::pending::<Vec<Option<u32>>>();
+        // Takes the first two at 4 ms, and leaves.
+        let leaves = async { tokio::time::timeout(ms(8), gather.ask(1, never)).await.is_err() };
+        // Takes the third at 6 ms, for 10 ms.
+        let second = async {
+            tokio::time::sleep(ms(2)).await;
+            let together = |all: Vec<u32>| async move {
+                tokio::time::sleep(ms(10)).await;
+                all.into_iter().map(|it| Some(it * 10)).collect()
+            };
+            gather.ask(2, together).await
+        };
+        let third = async {
+            tokio::time::sleep(ms(3)).await;
+            gather.ask(3, never).await
+        };
+        let (left, second, third) = tokio::join!(leaves, second, third);
+        assert!(left && matches!(second, Asked::Alone(Some(_))), "{second:?}");
+        assert!(matches!(third, Asked::Answered(30)), "{third:?}");
     }
 
     #[tokio::test(start_paused = true)]
