@@ -45,3 +45,18 @@ impl Schedule {
         pauses.fold(Duration::ZERO, Duration::saturating_add)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_asked_about_soon_and_for_ever() {
+        let seconds = Duration::from_secs;
+        let checks = Schedule { first: seconds(4), longest: seconds(7200), times: 3 };
+        let pauses = |it: Schedule| [1, 2, 3, 1000].map(|attempts| it.pause(attempts, 1.0));
+        assert_eq!(pauses(checks), [Some(seconds(4)), Some(seconds(8)), None, None]);
+        let ten = Some(seconds(10));
+        assert_eq!(pauses(checks.for_branches()), [Some(seconds(4)), Some(seconds(8)), ten, ten]);
+    }
+}
