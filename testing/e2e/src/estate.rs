@@ -1,5 +1,6 @@
 //! One `tradewind up` in a folder of its own.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,12 @@ impl Ports {
 /// would be connected to itself.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
-/// A listener on a port of loopback that was free and stays so while a server restarts.
+/// What [`listener`] has named. It names no port twice: one that nobody listens on now may belong to
+/// a server that is not started yet, or is down for a moment.
+static NAMED: std::sync::Mutex<BTreeSet<u16>> = std::sync::Mutex::new(BTreeSet::new());
+
+/// A listener on a port of loopback that was free and stays so while a server restarts, and that
+/// nobody else in this process was given.
 ///
 /// # Panics
 /// When the machine has no free port.
@@ -90,8 +96,14 @@ pub fn listener() -> TcpListener {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         PORTS.start + u16::try_from((state >> 33) % PORTS.len() as u64).unwrap_or(0)
     });
-    let mut free = any.take(1000).filter_map(|it| TcpListener::bind(("127.0.0.1", it)).ok());
-    free.next().expect("a free port")
+    let mut named = NAMED.lock().expect("nobody panics with it");
+    let mut free = any
+        .take(1000)
+        .filter(|it| !named.contains(it))
+        .filter_map(|it| Some((it, TcpListener::bind(("127.0.0.1", it)).ok()?)));
+    let (port, listener) = free.next().expect("a free port");
+    named.insert(port);
+    listener
 }
 
 /// Settings on top of the ports: `key = value` as on the command line.
@@ -474,4 +486,20 @@ fn spawn(program: &Path, folder: &Path, ports: Ports, settings: &Settings) -> Ch
         .kill_on_drop(true)
         .spawn()
         .expect("the binary can be started")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_let_go_is_not_named_again() {
+        let ports: BTreeSet<_> = std::iter::repeat_with(|| {
+            let listener = listener();
+            listener.local_addr().unwrap().port()
+        })
+        .take(1000)
+        .collect();
+        assert_eq!(ports.len(), 1000);
+    }
 }
