@@ -13,7 +13,7 @@ use tradewind_base::{Clock as _, SystemClock};
 use super::buyer::{Buyer, Caller};
 use super::estate::{Estate, command, free_addresses};
 use super::measure::{Felt, Prober, Sample, closed};
-use super::{Bench, LOWER, parts};
+use super::{Bench, LOWER, WANTED, parts};
 
 /// What the whole way may add to the bare steps: durable steps and exchanges.
 const STEPS_MAX: f64 = 2.5;
@@ -26,6 +26,13 @@ struct Way<'a> {
     buyer: Arc<Buyer>,
     rounds: Vec<Sample>,
     felt: Vec<Felt>,
+}
+
+impl Way<'_> {
+    /// The same way, not measured yet.
+    fn anew(self) -> Self {
+        Self { rounds: Vec::new(), felt: Vec::new(), ..self }
+    }
 }
 
 impl Bench<'_> {
@@ -54,8 +61,26 @@ impl Bench<'_> {
         for it in &ways {
             closed(it.estate, &it.buyer, 4, self.settings.span / 2).await?;
         }
+        self.by_turns(&mut prober, &mut ways, rate).await?;
+        self.prices(&ways);
+        // A share of the ceiling is more orders with each gain of it; this stays the same.
+        let fixed = 0.3 * WANTED;
+        let [bare, .., whole] = ways;
+        let mut ends = [bare.anew(), whole.anew()];
+        self.by_turns(&mut prober, &mut ends, fixed).await?;
+        let [bare, whole] = ends;
+        self.added(&bare, &whole, [&bare, &whole], &format!(", at {fixed:.0}/s"));
+        Ok(())
+    }
+
+    async fn by_turns(
+        &self,
+        prober: &mut Prober,
+        ways: &mut [Way<'_>],
+        rate: f64,
+    ) -> anyhow::Result<()> {
         for _ in 0..self.settings.rounds {
-            for it in &mut ways {
+            for it in &mut *ways {
                 let (estate, buyer) = (it.estate, &it.buyer);
                 let span = self.settings.span * 3 / 2;
                 let (sample, felt) = prober.beside(estate, buyer, rate, span).await?;
@@ -63,7 +88,6 @@ impl Bench<'_> {
                 it.felt.push(felt);
             }
         }
-        self.prices(&ways);
         Ok(())
     }
 
@@ -93,16 +117,36 @@ impl Bench<'_> {
                 );
             }
         }
+        self.added(bare, whole, ways, "");
+    }
+
+    /// What the whole way adds to the bare steps, beside what it may add, as felt beside `all`.
+    fn added<'a>(
+        &mut self,
+        bare: &Way<'_>,
+        whole: &Way<'_>,
+        all: impl IntoIterator<Item = &'a Way<'a>>,
+        when: &str,
+    ) {
         let added: Vec<f64> = whole
             .rounds
             .iter()
             .zip(&bare.rounds)
             .map(|(whole, bare)| (whole.p50 - bare.p50).max(0.0))
             .collect();
-        let allowed: Vec<f64> = felt(|it| STEPS_MAX * it.step + EXCHANGES_MAX * it.exchange);
-        let metric = "p50 that the whole way adds to the bare steps".to_owned();
+        let allowed: Vec<f64> = all
+            .into_iter()
+            .flat_map(|it| &it.felt)
+            .map(|it| STEPS_MAX * it.step + EXCHANGES_MAX * it.exchange)
+            .collect();
+        let metric = format!("p50 that the whole way adds to the bare steps{when}");
         let peer = Some(("2.5 durable steps and 2 exchanges", allowed.as_slice()));
         self.report.add((metric, "ms", LOWER), &added, peer, Some(1.0));
+        for (name, way) in [("bare", bare), ("whole", whole)] {
+            let steps: Vec<f64> = way.felt.iter().map(|it| it.step).collect();
+            let metric = format!("one durable step, felt beside the {name} way{when}");
+            self.note(&metric, ("ms", LOWER), &steps);
+        }
     }
 
     /// The services of the comparison: as many processes as in the shop.
