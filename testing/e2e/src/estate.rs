@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -96,7 +97,8 @@ pub fn listener() -> TcpListener {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         PORTS.start + u16::try_from((state >> 33) % PORTS.len() as u64).unwrap_or(0)
     });
-    let mut named = NAMED.lock().expect("nobody panics with it");
+    // Every change is one insertion.
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut free = any
         .take(1000)
         .filter(|it| !named.contains(it))
