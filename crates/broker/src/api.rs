@@ -57,6 +57,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/tcc/message/trys", post(branch::reserve_all))
         .route("/tcc/message/confirms", post(branch::confirm_all))
         .route("/tcc/message/cancel", post(branch::cancel))
+        .route("/tcc/message/close", post(branch::close))
         .route("/openapi.json", get(openapi))
         .with_state(app)
 }

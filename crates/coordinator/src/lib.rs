@@ -67,11 +67,12 @@ const SET: &str = "coordinator";
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(1);
 
 const COMPACT: [Migration; engine::COMPACT] = engine::compact(6);
+const IMPLIED: [Migration; engine::IMPLIED] = engine::implied(12);
 
 /// The schema.
 pub static MIGRATIONS: &[Migration] = &[
     LOG[0], LOG[1], LOG[2], LOG[3], LOG[4], COMPACT[0], COMPACT[1], COMPACT[2], COMPACT[3],
-    COMPACT[4], COMPACT[5],
+    COMPACT[4], COMPACT[5], IMPLIED[0],
 ];
 
 /// The settings: section `coordinator`.

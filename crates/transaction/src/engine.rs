@@ -14,12 +14,18 @@
 //! 6. The driver of whichever instance holds the shard's lease sends Confirms or Cancels until
 //!    each branch has answered. What nobody decided is aborted at the deadline.
 //!
+//! A transaction that is [`Declaration::implied`] may be answered between the steps 3 and 4: with
+//! its begin and all its Trys durable it is committed, and step 5 writes that down for those who
+//! have not seen it. What nobody decided is [`mod@close`]d at the deadline, and then committed or
+//! aborted.
+//!
 //! With a coordinator the same six calls mean: a branch of this service's own, reserved in step 2;
 //! begun and tried by the coordinator in one request in step 3; decided by it, durably, in step 4;
 //! the own branch confirmed or cancelled in step 5; the others by the coordinator in step 6.
 
 mod abort;
 mod beside;
+mod close;
 mod decide;
 mod declaration;
 mod driver;
@@ -60,7 +66,7 @@ pub use beside::Ran;
 pub use decide::{Decided, MayAbort, MayCommit};
 pub use declaration::{BRANCHES_MAX, Declaration, DeclareError, Declared};
 pub use look::Found;
-pub use schema::{COMPACT, MIGRATIONS, compact, migrations};
+pub use schema::{COMPACT, IMPLIED, MIGRATIONS, compact, implied, migrations};
 pub use setup::{Hook, Settings, Setup};
 pub use tries::Tried;
 
@@ -187,6 +193,7 @@ impl Engine {
             let mut declaration = Declaration::new(xid, it.name.into(), limits, trace);
             declaration.own = it.own.and_then(|own| serde_json::from_str(&own).ok());
             declaration.branches = it.declared;
+            (declaration.implied, declaration.resumed) = (it.global.implied, true);
             return Ok(Some(declaration));
         }
         let own = self.inner.own(tx, xid)?.filter(|it| it.status == Status::Tried);
@@ -215,6 +222,12 @@ impl Engine {
         }
         if let Some(to) = &declaration.coordinator {
             return own::begin(&self.inner.hooks, tx, declaration, to, now);
+        }
+        let name = declaration.name.as_ref();
+        if declaration.implied && !self.inner.hooks.commit.contains_key(name) {
+            // Nobody could commit it after a death.
+            let what = format!("transactions named `{name}` lack on_commit");
+            return Err(LogError::Own { xid, source: BranchError::Failed(what.into()) });
         }
         if log::insert(tx, declaration, self.inner.shard(xid), now)? {
             Ok(())

@@ -2,7 +2,7 @@
 //! transaction as the branch's effect.
 //!
 //! The rules are the table of [`crate::machine::fence`]; here is how they meet a database with
-//! other writers. A Try and a Cancel insert first and let the primary key decide, so that nobody
+//! other writers. A Try, a Cancel and a Close insert first and let the primary key decide, so that nobody
 //! reads a row that is not there yet (on MySQL that read would lock the gap, and two of them would
 //! deadlock). A row leaves TRIED by an UPDATE that names TRIED. What the effect refuses undoes the
 //! row too.
@@ -168,6 +168,30 @@ pub fn cancel<E: From<Error>>(
         return Ok(Ok(()));
     }
     finish(tx, key, Which::Cancel, now, effect)
+}
+
+/// Closes a branch: whether it is tried, or was. If not, it never will be.
+///
+/// # Errors
+/// What the database says. [`Refusal::Mismatch`] is the inner result.
+pub fn close(
+    tx: &mut Transaction<'_>,
+    key: &Key,
+    now: Timestamp,
+) -> Result<Result<bool, Refusal>, Error> {
+    if insert(tx, key, Status::Suspended, Timestamp::from_millis(0), now, "")? {
+        return Ok(Ok(false));
+    }
+    let row = read(tx, key)?;
+    if row.as_ref().is_some_and(|it| !fits(it, key)) {
+        return Ok(Err(Refusal::Mismatch));
+    }
+    Ok(match decide(row.map(|it| it.status), Which::Close) {
+        Verdict::Done => Ok(true),
+        Verdict::Refuse(Refusal::Suspended) => Ok(false),
+        // Its row was cleaned meanwhile: it ended long ago.
+        Verdict::Refuse(_) | Verdict::Insert(_) | Verdict::Move(_) => Err(Refusal::Ended),
+    })
 }
 
 fn finish<E: From<Error>>(

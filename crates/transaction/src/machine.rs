@@ -15,6 +15,9 @@
 //!   refused; a participant asks for the outcome of rows past their deadline, and what is in no
 //!   log is aborted there before it is told. (A Try may be faster than the begin of its transaction:
 //!   one that is lost is such a row.)
+//! - **TX-5** What was answered as committed is committed, also when it was answered before that
+//!   was written down: an implied transaction is aborted only by who began it, before it answers,
+//!   or after a branch was closed that was not tried.
 //!
 //! The property test (`machine/property.rs`) drives initiator, participants and a network
 //! that loses, repeats and reorders through crashes at every step, with clocks that jump.

@@ -123,7 +123,7 @@ impl Peers {
         Some(Arc::clone(lanes.entry(key).or_insert_with(|| Arc::new(Lane::new()))))
     }
 
-    /// Sends one of the three calls of a branch.
+    /// Sends one of the calls of a branch that answer nothing but that they are done.
     pub(crate) async fn branch<B: Serialize + Sync>(
         &self,
         service: &str,
@@ -133,21 +133,23 @@ impl Peers {
         limit: Duration,
     ) -> Result<(), PeerError> {
         let channel = self.channel(service)?;
-        let (endpoint, tail) = match step {
-            Step::Try => ("/tcc/{action}/try", "/try"),
-            Step::Confirm => ("/tcc/{action}/confirm", "/confirm"),
-            Step::Cancel => ("/tcc/{action}/cancel", "/cancel"),
-        };
-        // The fence makes each of them idempotent.
-        let request = Request::new(Method::POST, endpoint)
-            .literal("/tcc/")
-            .segment("action", &action)
-            .literal(tail)
-            .json(body)
-            .idempotent()
-            .timeout(limit);
+        let request = step.request(action, body, limit);
         let context = Context { xid: Some(xid), ..Context::current() };
         Ok(Box::pin(context.scope(channel.run(request))).await?)
+    }
+
+    /// Closes a branch: whether it is tried. If it is not, it never will be.
+    pub(crate) async fn close(
+        &self,
+        (service, action): (&str, &str),
+        body: &wire::Second,
+        limit: Duration,
+    ) -> Result<bool, PeerError> {
+        let channel = self.channel(service)?;
+        let request = Step::Close.request(action, body, limit);
+        let context = Context { xid: Some(body.xid), ..Context::current() };
+        let closed: wire::Closed = Box::pin(context.scope(channel.call(request))).await?;
+        Ok(closed.tried)
     }
 
     /// Asks a coordinator for one of the three things that an initiator needs of it.
@@ -206,12 +208,32 @@ impl Peers {
     }
 }
 
-/// One of the three calls of a branch.
+/// One of the calls of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Try,
     Confirm,
     Cancel,
+    Close,
+}
+
+impl Step {
+    fn request<B: Serialize>(self, action: &str, body: &B, limit: Duration) -> Request {
+        let (endpoint, tail) = match self {
+            Self::Try => ("/tcc/{action}/try", "/try"),
+            Self::Confirm => ("/tcc/{action}/confirm", "/confirm"),
+            Self::Cancel => ("/tcc/{action}/cancel", "/cancel"),
+            Self::Close => ("/tcc/{action}/close", "/close"),
+        };
+        // The fence makes each of them idempotent.
+        Request::new(Method::POST, endpoint)
+            .literal("/tcc/")
+            .segment("action", &action)
+            .literal(tail)
+            .json(body)
+            .idempotent()
+            .timeout(limit)
+    }
 }
 
 impl fmt::Debug for Peers {

@@ -3,6 +3,7 @@
 mod crashes;
 mod fences;
 mod flow;
+mod implied;
 mod shelf;
 mod support;
 

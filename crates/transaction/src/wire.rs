@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /tcc/{action}/try` [`Try`] | 200 [`Done`]; 409 [`REFUSED`], [`SUSPENDED`], [`EXPIRED`], [`ENDED`], [`MISMATCH`]: definite; 425 later |
 //! | `POST /tcc/{action}/confirm`, `/cancel` [`Second`] | 200 [`Done`], also for repeats; 409 [`CONFLICT`], [`NO_TRY`]: alarm; 425 later |
+//! | `POST /tcc/{action}/close` [`Second`] | 200 [`Closed`]: whether it is tried; if not, it never will be; 409 [`MISMATCH`], [`ENDED`]: alarm |
 //! | `POST /tcc/{action}/trys` [`Trys`], `/confirms` [`Confirms`] | 200 [`DoneTogether`]: which of them were done; each of the others is asked alone, and a service that does not know these is always asked so |
 //! | `GET /tcc/outcome/{xid}` | 200 [`Outcome`] |
 //! | `GET /tcc/stuck` | 200 [`Stuck`] |
@@ -22,7 +23,7 @@ pub use payload::Payload;
 
 /// The code of a business refusal. `type` names the participant's own code.
 pub const REFUSED: &str = "tcc.refused";
-/// The code of a Try that came after its Cancel.
+/// The code of a Try that came after its Cancel or Close.
 pub const SUSPENDED: &str = "tcc.suspended";
 /// The code of a Try that came after its deadline, or whose deadline is too far ahead.
 pub const EXPIRED: &str = "tcc.expired";
@@ -52,7 +53,7 @@ pub struct Try<P = Value> {
     pub payload: P,
 }
 
-/// The body of a Confirm or Cancel.
+/// The body of a Confirm, Cancel or Close.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Second {
     /// The transaction.
@@ -68,6 +69,13 @@ pub struct Second {
 pub struct Done {
     /// `tried`, `confirmed` or `cancelled`.
     pub state: String,
+}
+
+/// The answer to a Close, the same for ever unless the transaction is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// `false`: there was no Try, and one that comes later is refused.
+    pub tried: bool,
 }
 
 /// Several Trys of one action, which stand and fall each for itself.

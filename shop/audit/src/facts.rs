@@ -230,7 +230,7 @@ pub enum FenceStatus {
     Committed,
     /// Cancelled.
     RolledBack,
-    /// Cancelled before it was tried.
+    /// Cancelled, or closed, before it was tried.
     Suspended,
 }
 

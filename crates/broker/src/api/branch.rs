@@ -61,6 +61,12 @@ pub(super) struct DoneTogether {
 }
 
 #[derive(Debug, Serialize)]
+pub(super) struct Closed {
+    /// Whether there is a half message. If not, there never will be.
+    tried: bool,
+}
+
+#[derive(Debug, Serialize)]
 pub(super) struct Done {
     state: &'static str,
     /// The message of the branch.
@@ -157,6 +163,19 @@ pub(super) async fn cancel(
     app.store.branch_cancel(at, app.clock.now()).await.map_err(branch_failure)?;
     fault::point(format_args!("tcc.message.cancel.done"));
     Ok(Json(Done { state: "cancelled", message }))
+}
+
+pub(super) async fn close(
+    State(app): State<App>,
+    Caller(caller): Caller,
+    Json(body): Json<Settle>,
+) -> Answer<Closed> {
+    authorize(&caller.service, &body.initiator)?;
+    let (at, _) = body.branch()?;
+    let closed = app.store.branch_close(at, app.clock.now()).await;
+    let tried = closed.map_err(branch_failure)?;
+    fault::point(format_args!("tcc.message.close.done"));
+    Ok(Json(Closed { tried }))
 }
 
 /// Only the initiator itself may speak for its transactions.

@@ -9,7 +9,7 @@ pub enum Fence {
     Confirmed,
     /// Cancel was done after Try.
     Cancelled,
-    /// Cancel came before Try, which must not be done any more.
+    /// Cancel or Close came before Try, which must not be done any more.
     Suspended,
 }
 
@@ -22,6 +22,8 @@ pub enum Call {
     Confirm,
     /// Undo it.
     Cancel,
+    /// Say whether Try was done, and let it not be done any more.
+    Close,
 }
 
 /// What follows from the row that is there.
@@ -29,9 +31,9 @@ pub enum Call {
 pub enum Step {
     /// Move the row, with the effect, in one transaction.
     Enter(Fence),
-    /// It is done already: success without effect.
+    /// It is done already: success without effect. To a Close: Try was done.
     Stay,
-    /// A Cancel came first: refuse the Try for good.
+    /// A Cancel or Close came first: refuse the Try for good. To a Close: there is no Try.
     Suspended,
     /// The opposite was done: somebody is wrong; refuse and raise the alarm.
     Conflict,
@@ -44,14 +46,14 @@ pub enum Step {
 pub const fn decide(row: Option<Fence>, call: Call) -> Step {
     match (row, call) {
         (None, Call::Try) => Step::Enter(Fence::Tried),
-        (None, Call::Cancel) => Step::Enter(Fence::Suspended),
+        (None, Call::Cancel | Call::Close) => Step::Enter(Fence::Suspended),
         (None, Call::Confirm) => Step::NoTry,
         (Some(Fence::Tried), Call::Confirm) => Step::Enter(Fence::Confirmed),
         (Some(Fence::Tried), Call::Cancel) => Step::Enter(Fence::Cancelled),
-        (Some(Fence::Tried | Fence::Confirmed), Call::Try)
+        (Some(Fence::Tried | Fence::Confirmed), Call::Try | Call::Close)
         | (Some(Fence::Confirmed), Call::Confirm)
         | (Some(Fence::Cancelled | Fence::Suspended), Call::Cancel) => Step::Stay,
-        (Some(Fence::Cancelled | Fence::Suspended), Call::Try) => Step::Suspended,
+        (Some(Fence::Cancelled | Fence::Suspended), Call::Try | Call::Close) => Step::Suspended,
         (Some(Fence::Confirmed), Call::Cancel)
         | (Some(Fence::Cancelled | Fence::Suspended), Call::Confirm) => Step::Conflict,
     }

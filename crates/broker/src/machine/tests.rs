@@ -120,14 +120,14 @@ fn an_open_circuit_lets_one_attempt_pass_at_a_time() {
 fn every_cell_of_the_fence_table() {
     use fence::Step::{Conflict, Enter, NoTry, Stay, Suspended};
     let table = [
-        (None, [Enter(Fence::Tried), NoTry, Enter(Fence::Suspended)]),
-        (Some(Fence::Tried), [Stay, Enter(Fence::Confirmed), Enter(Fence::Cancelled)]),
-        (Some(Fence::Confirmed), [Stay, Stay, Conflict]),
-        (Some(Fence::Cancelled), [Suspended, Conflict, Stay]),
-        (Some(Fence::Suspended), [Suspended, Conflict, Stay]),
+        (None, [Enter(Fence::Tried), NoTry, Enter(Fence::Suspended), Enter(Fence::Suspended)]),
+        (Some(Fence::Tried), [Stay, Enter(Fence::Confirmed), Enter(Fence::Cancelled), Stay]),
+        (Some(Fence::Confirmed), [Stay, Stay, Conflict, Stay]),
+        (Some(Fence::Cancelled), [Suspended, Conflict, Stay, Suspended]),
+        (Some(Fence::Suspended), [Suspended, Conflict, Stay, Suspended]),
     ];
     for (row, expected) in table {
-        let calls = [Call::Try, Call::Confirm, Call::Cancel];
+        let calls = [Call::Try, Call::Confirm, Call::Cancel, Call::Close];
         assert_eq!(calls.map(|it| fence::decide(row, it)), expected, "{row:?}");
     }
 }

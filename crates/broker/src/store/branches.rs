@@ -103,6 +103,21 @@ impl Store {
         };
         self.database.transaction_at_leisure("branch cancel", work).await
     }
+
+    /// Whether a branch is tried; if not, it never will be.
+    pub(crate) async fn branch_close(
+        &self,
+        it: Branch,
+        now: Timestamp,
+    ) -> Result<bool, TransactionError<BranchError>> {
+        let work = move |tx: &mut Transaction<'_>| {
+            if fence(tx, &it, Fence::Suspended, now)? {
+                return Ok(false);
+            }
+            Ok(decide(row(tx, &it)?, Call::Close) == Step::Stay)
+        };
+        self.database.transaction("branch close", work).await
+    }
 }
 
 fn settle(
@@ -113,7 +128,7 @@ fn settle(
 ) -> Result<Option<Changed>, BranchError> {
     let (to, word) = match call {
         Call::Confirm => (Fence::Confirmed, Word::Commit),
-        Call::Cancel | Call::Try => (Fence::Cancelled, Word::RollBack),
+        Call::Cancel | Call::Try | Call::Close => (Fence::Cancelled, Word::RollBack),
     };
     // The decision for a tried row, as a compare-and-set; what another row means comes after.
     let sql = "UPDATE branch_fence SET state = ?, at_ms = ?

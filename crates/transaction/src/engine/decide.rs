@@ -1,10 +1,12 @@
 //! Decisions: commit, abort, and who may carry them out here.
 
+use tradewind_base::Clock;
 use tradewind_base::id::Xid;
 use tradewind_sql::{Transaction, TransactionError};
 
 use super::declaration::Declaration;
-use super::setup::Hook;
+use super::log::Epoch;
+use super::setup::{Hook, Hooks};
 use super::{ATTEMPTS, Engine, Inner, LogError, abort, log, own};
 use crate::machine::global::Phase;
 use crate::participant::BranchError;
@@ -79,12 +81,17 @@ impl Engine {
 
     /// Asks for the decision to abort, as [`Engine::decide_commit`]. The coordinator makes it
     /// durable also for a transaction that it does not know. Of what never left this process it is
-    /// not asked.
+    /// not asked. An [implied](Declaration::implied) transaction that was resumed may have been
+    /// answered: its participants are asked first, and it is committed if all of them hold their
+    /// part.
     ///
     /// # Cancel safety
     /// As [`Engine::decide_commit`].
     pub async fn decide_abort(&self, declaration: &Declaration, reason: &str) -> Decided {
         match &declaration.coordinator {
+            None if declaration.implied && declaration.resumed => {
+                Box::pin(self.close_all(declaration)).await
+            }
             None => Decided::Abort(declaration.xid.into()),
             Some(to) => Box::pin(self.abort_there(declaration, to, reason)).await,
         }
@@ -107,7 +114,8 @@ impl Engine {
         if decided {
             return own::settle_here(&self.inner, tx, xid, true);
         }
-        commit(&self.inner, tx, xid)
+        let Inner { clock, hooks, .. } = &*self.inner;
+        commit(tx, &**clock, hooks, xid, None).map(drop)
     }
 
     /// Aborts, in the caller's local transaction, and cancels the initiator's own branch there with
@@ -133,7 +141,8 @@ impl Engine {
     }
 
     /// Aborts a transaction of the own log in a local transaction of its own, and has the Cancels
-    /// sent.
+    /// sent. Not for an [implied](Declaration::implied) one whose declaration is not at hand: see
+    /// [`Engine::give_up`].
     ///
     /// # Errors
     /// As [`Engine::abort`], and as [`Database::transaction`](tradewind_sql::Database::transaction).
@@ -180,25 +189,32 @@ impl Engine {
     }
 }
 
-/// Decides to commit in the own log.
-fn commit(inner: &Inner, tx: &mut Transaction<'_>, xid: Xid) -> Result<(), LogError> {
-    let now = inner.clock.now();
+/// Decides to commit in the own log; with a lease, only while it is held. `false` when it was
+/// decided before.
+pub(super) fn commit(
+    tx: &mut Transaction<'_>,
+    clock: &dyn Clock,
+    hooks: &Hooks,
+    xid: Xid,
+    lease: Option<Epoch>,
+) -> Result<bool, LogError> {
+    let now = clock.now();
     for _ in 0..ATTEMPTS {
         let mut record = log::load(tx, xid)?.ok_or(LogError::Unknown { xid })?;
         let before = record.global.phase;
         record.global.commit(now).map_err(|source| LogError::Refused { xid, source })?;
         if before != Phase::Trying {
-            return Ok(());
+            return Ok(false);
         }
         let due = record.global.next().map(|_| now);
-        if !log::store(tx, &record, now, due, None, None)? {
+        if !log::store(tx, &record, now, due, None, lease)? {
             continue;
         }
         // Without a callback the caller does what belongs to it beside this.
-        if let (Some(hook), Some(text)) = (inner.hooks.commit.get(&*record.name), &record.own) {
+        if let (Some(hook), Some(text)) = (hooks.commit.get(&*record.name), &record.own) {
             run(hook, tx, xid, text).map_err(|source| LogError::Own { xid, source })?;
         }
-        return Ok(());
+        return Ok(true);
     }
     Err(LogError::Contended { xid })
 }

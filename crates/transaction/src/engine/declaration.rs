@@ -43,6 +43,9 @@ pub struct Declaration {
     pub(super) branches: Vec<Declared>,
     pub(super) trace: Option<TraceContext>,
     pub(super) coordinator: Option<Coordinated>,
+    pub(super) implied: bool,
+    /// Begun by an earlier attempt, which may have answered.
+    pub(super) resumed: bool,
 }
 
 /// What is known here of a transaction that a coordinator decides.
@@ -89,11 +92,36 @@ impl Declaration {
     ) -> Self {
         let until = Instant::now() + limit;
         let (own, branches, coordinator) = (None, Vec::new(), None);
-        Self { xid, name, deadline, until, own, branches, trace, coordinator }
+        let (implied, resumed) = (false, false);
+        Self { xid, name, deadline, until, own, branches, trace, coordinator, implied, resumed }
     }
 
-    /// What the initiator's own branch needs to be cancelled: handed to the callback registered
-    /// with [`Setup::on_abort`](super::Setup::on_abort), also after a crash.
+    /// Lets it be committed as soon as its begin and all its Trys are durable, before that is
+    /// written down: see [`Declaration::may_answer`]. Whoever comes later must find out, and asks
+    /// every participant for it, which need to know the call `close` of [`crate::wire`]. Where a
+    /// coordinator decides it means nothing.
+    ///
+    /// The own branch needs a callback of
+    /// [`Setup::on_commit`](super::Setup::on_commit): should this process die, nobody else confirms
+    /// it.
+    #[must_use]
+    pub fn implied(mut self) -> Self {
+        self.implied = self.coordinator.is_none();
+        self
+    }
+
+    /// Whether it is committed once its begin is durable and
+    /// [`Tried::Reserved`](super::Tried::Reserved) is known, so that whoever waits may be answered,
+    /// and [`Engine::commit`](super::Engine::commit) follow. From that answer on nothing here may
+    /// abort it. Not so for what was resumed: there a decision comes before an answer.
+    #[must_use]
+    pub const fn may_answer(&self) -> bool {
+        self.implied && !self.resumed
+    }
+
+    /// What the initiator's own branch needs to be cancelled (or confirmed): handed to the callbacks
+    /// registered with [`Setup::on_abort`](super::Setup::on_abort) and
+    /// [`Setup::on_commit`](super::Setup::on_commit), also after a crash.
     ///
     /// # Errors
     /// When it cannot be written as JSON.

@@ -17,7 +17,7 @@ use tradewind_sql::{Error, Transaction, TransactionError};
 #[cfg(any(test, feature = "faults"))]
 use super::faults::Point;
 use super::log::{Epoch, Record};
-use super::{Inner, LogError, lease, lock, log};
+use super::{Inner, lease, lock, log};
 use crate::machine::fence::keep_at_least;
 use crate::machine::global::{Answer, Order, Phase};
 use crate::peers::{PeerError, Step};
@@ -240,24 +240,31 @@ impl Inner {
     async fn drive(&self, record: Record) -> bool {
         let xid = record.global.xid;
         let Some(epoch) = self.epoch(record.shard) else { return false };
-        if record.global.expired(self.clock.now()) {
-            if !pass!(self, record.name, BeforeTimeout, "before-timeout")
-                || !self.time_out(xid, epoch).await
-            {
-                return false;
-            }
-            if !pass!(self, record.name, AfterTimeout, "after-timeout") {
-                return false;
-            }
-            let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
-            let record: Result<_, TransactionError<Error>> = loaded;
-            let Ok(Some(record)) = record else { return false };
+        if record.global.phase != Phase::Trying {
             return self.second_phase(record, epoch).await;
         }
+        let now = self.clock.now();
+        let closing = record.global.due(now, &self.settings.backoff);
+        if closing.is_none() && !record.global.expired(now)
+            || !pass!(self, record.name, BeforeTimeout, "before-timeout")
+        {
+            return false;
+        }
+        let name = record.name.clone();
+        let decided = match closing {
+            Some((_, due)) => Box::pin(self.close(record, due, epoch)).await,
+            None => self.time_out(xid, epoch).await,
+        };
+        if !decided || !pass!(self, name, AfterTimeout, "after-timeout") {
+            return false;
+        }
+        let loaded = self.database.read("tcc load", move |tx| log::load(tx, xid)).await;
+        let record: Result<_, TransactionError<Error>> = loaded;
+        let Ok(Some(record)) = record else { return false };
         self.second_phase(record, epoch).await
     }
 
-    async fn time_out(&self, xid: Xid, epoch: Epoch) -> bool {
+    pub(super) async fn time_out(&self, xid: Xid, epoch: Epoch) -> bool {
         let reason = "undecided at its deadline";
         // The closure needs what a task cannot lend: a second, cheap handle on the same things.
         let hooks = Arc::clone(&self.hooks);
@@ -273,21 +280,12 @@ impl Inner {
                 tracing::info!(%xid, now, "a transaction was undecided at its deadline");
                 true
             }
-            Err(TransactionError::Refused(
-                LogError::Refused { .. } | LogError::Contended { .. },
-            )) => false,
-            Err(error) => {
-                tracing::error!(%xid, error = chain(&error), "failed to abort at the deadline");
-                if let TransactionError::Refused(LogError::Own { source, .. }) = &error {
-                    self.list(xid, chain(source), epoch).await;
-                }
-                false
-            }
+            Err(error) => self.undecided(xid, epoch, &error).await,
         }
     }
 
-    /// Puts a transaction on the list for a human whose own branch cannot be cancelled.
-    async fn list(&self, xid: Xid, why: String, epoch: Epoch) {
+    /// Puts a transaction on the list for a human whose own branch cannot be settled.
+    pub(super) async fn list(&self, xid: Xid, why: String, epoch: Epoch) {
         let (now, backoff) = (self.clock.now(), self.settings.backoff);
         let jitter = lock(&self.rng).unit();
         let listed = self.database.transaction("tcc list", move |tx| {
@@ -360,6 +358,8 @@ impl Inner {
                 Order::Cancel => {
                     self.peers.branch(service, action, Step::Cancel, (xid, &body), limit).await
                 }
+                // Its answer says more: see `close`. Nothing of the second phase asks for it.
+                Order::Close => self.peers.close((service, action), &body, limit).await.map(drop),
             }
         };
         let answer = match tokio::time::timeout(limit, call).await {
@@ -416,6 +416,9 @@ impl Inner {
     }
 }
 
+/// Answers that say that it cannot be.
+const ALARMS: [&str; 4] = [wire::CONFLICT, wire::NO_TRY, wire::MISMATCH, wire::ENDED];
+
 /// What else is decided within [`COMPANY`].
 async fn with_company(first: Xid, woken: &mut mpsc::Receiver<Xid>) -> Vec<Xid> {
     tokio::time::sleep(COMPANY).await;
@@ -424,15 +427,13 @@ async fn with_company(first: Xid, woken: &mut mpsc::Receiver<Xid>) -> Vec<Xid> {
 }
 
 /// What an answer that is no success means in the second phase.
-fn judge(error: &PeerError, not_yet: Duration) -> Answer {
+pub(super) fn judge(error: &PeerError, not_yet: Duration) -> Answer {
     let PeerError::Call(error) = error else { return Answer::Unknown(chain(error)) };
     if error.status() == Some(StatusCode::TOO_EARLY) {
         return Answer::NotYet(not_yet);
     }
     match error.problem() {
-        Some(problem)
-            if [wire::CONFLICT, wire::NO_TRY, wire::MISMATCH].contains(&problem.code.as_str()) =>
-        {
+        Some(problem) if ALARMS.contains(&problem.code.as_str()) => {
             Answer::Alarm(format!("{}: {}", problem.code, problem.detail))
         }
         Some(_) | None => Answer::Unknown(chain(error)),

@@ -53,6 +53,7 @@ pub(super) fn insert(
         it.own.as_ref().map(ToString::to_string).into(),
         json(&it.branches).into(),
         json(&global.branches).into(),
+        it.implied.into(),
     ];
     insert_row(tx, &values)
 }
@@ -75,14 +76,15 @@ pub(super) fn tombstone(tx: &mut Transaction<'_>, xid: Xid, now: Timestamp) -> R
         None::<String>.into(),
         "[]".into(),
         "[]".into(),
+        false.into(),
     ];
     insert_row(tx, &values)
 }
 
 fn insert_row(tx: &mut Transaction<'_>, values: &[Value]) -> Result<bool, Error> {
     let sql = "INSERT INTO tradewind_tcc (xid, name, shard, phase, version, deadline_ms, begun_ms,
-        due_ms, finished_ms, stuck, reason, trace, own, declared, branches)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        due_ms, finished_ms, stuck, reason, trace, own, declared, branches, implied)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     match tx.execute(sql, values) {
         Ok(_) => Ok(true),
         Err(error) if error.is_unique_violation() => Ok(false),
@@ -93,14 +95,14 @@ fn insert_row(tx: &mut Transaction<'_>, values: &[Value]) -> Result<bool, Error>
 /// Reads a row. A row that cannot be understood is none, and is told in the log.
 pub(super) fn load(tx: &mut Transaction<'_>, xid: Xid) -> Result<Option<Record>, Error> {
     let sql = "SELECT xid, name, shard, phase, version, deadline_ms, begun_ms, trace, own,
-        declared, branches FROM tradewind_tcc WHERE xid = ?";
+        declared, branches, implied FROM tradewind_tcc WHERE xid = ?";
     Ok(tx.query_one(sql, params![xid.to_string()], record)?.flatten())
 }
 
 /// The oldest transactions that a human should look at.
 pub(super) fn stuck(tx: &mut Transaction<'_>, max: u32) -> Result<Vec<Record>, Error> {
     let sql = "SELECT xid, name, shard, phase, version, deadline_ms, begun_ms, trace, own,
-        declared, branches FROM tradewind_tcc
+        declared, branches, implied FROM tradewind_tcc
         WHERE stuck = 1 AND due_ms IS NOT NULL ORDER BY begun_ms LIMIT ?";
     Ok(tx.query(sql, params![max], record)?.into_iter().flatten().collect())
 }
@@ -119,7 +121,7 @@ fn record(row: &Row) -> Result<Option<Record>, Error> {
         return Ok(None);
     };
     Ok(Some(Record {
-        global: Global { xid, phase, deadline: row.get(5)?, branches },
+        global: Global { xid, phase, deadline: row.get(5)?, implied: row.get(11)?, branches },
         name: row.get(1)?,
         shard: row.get(2)?,
         version: row.get(4)?,

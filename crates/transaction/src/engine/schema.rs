@@ -155,6 +155,22 @@ pub const fn compact(first: u32) -> [Migration; COMPACT] {
     ]
 }
 
+/// How many migrations [`implied`] gives.
+pub const IMPLIED: usize = 1;
+
+/// What came after [`compact`], numbered from `first`: whether a transaction is committed as soon
+/// as it is tried.
+#[must_use]
+pub const fn implied(first: u32) -> [Migration; IMPLIED] {
+    let column = "ALTER TABLE tradewind_tcc ADD COLUMN implied INTEGER NOT NULL DEFAULT 0";
+    [Migration {
+        version: first,
+        name: "say what is committed when it is tried",
+        sqlite: column,
+        mysql: column,
+    }]
+}
+
 #[cfg(test)]
 mod tests {
     use tradewind_sql::{Database, DatabaseUrl, Error, Options, Transaction};
@@ -180,10 +196,11 @@ mod tests {
         database.transaction::<_, Error, _>("fill", fill).await.unwrap();
         database.close().await.unwrap();
 
-        let database = open(&[&before[..], &compact(6)[..]].concat()).unwrap();
+        let after = [&before[..], &compact(6)[..], &implied(12)[..]].concat();
+        let database = open(&after).unwrap();
         let look = |tx: &mut Transaction<'_>| {
             let sql = "SELECT rowid, xid, shard, due_ms, finished_ms, reason, own, branches
-                FROM tradewind_tcc ORDER BY xid";
+                FROM tradewind_tcc WHERE implied = 0 ORDER BY xid";
             tx.query(sql, &[], |row| {
                 let times: (Option<i64>, Option<i64>) = (row.get(3)?, row.get(4)?);
                 let texts: [Option<String>; 4] =

@@ -1,12 +1,15 @@
 //! The fence: which call may have an effect, given what a participant remembers of the branch.
 //!
-//! | row \ call | Try | Confirm | Cancel |
-//! |---|---|---|---|
-//! | none | insert TRIED, reserve | [`Refusal::NoTry`] | insert SUSPENDED, done |
-//! | TRIED | done (repeat) | to COMMITTED, confirm | to ROLLED_BACK, cancel |
-//! | COMMITTED | [`Refusal::Ended`] | done | [`Refusal::Conflict`] |
-//! | ROLLED_BACK | [`Refusal::Ended`] | [`Refusal::Conflict`] | done |
-//! | SUSPENDED | [`Refusal::Suspended`] | [`Refusal::Conflict`] | done |
+//! | row \ call | Try | Confirm | Cancel | Close |
+//! |---|---|---|---|---|
+//! | none | insert TRIED, reserve | [`Refusal::NoTry`] | insert SUSPENDED, done | insert SUSPENDED, untried |
+//! | TRIED | done (repeat) | to COMMITTED, confirm | to ROLLED_BACK, cancel | tried |
+//! | COMMITTED | [`Refusal::Ended`] | done | [`Refusal::Conflict`] | tried |
+//! | ROLLED_BACK | [`Refusal::Ended`] | [`Refusal::Conflict`] | done | untried |
+//! | SUSPENDED | [`Refusal::Suspended`] | [`Refusal::Conflict`] | done | untried |
+//!
+//! A Close has no effect but to end the time of Trys: what it answers once it answers for good, as
+//! long as nobody decides.
 //!
 //! A Try is looked at twice: one past its deadline (plus the skew that clocks may differ by)
 //! without a row is [`Refusal::Expired`], and one whose deadline lies further ahead than any
@@ -29,7 +32,7 @@ pub enum Status {
     Committed,
     /// Cancelled after a Try.
     RolledBack,
-    /// Cancelled without a Try: one that comes later must do nothing.
+    /// Cancelled or closed without a Try: one that comes later must do nothing.
     Suspended,
 }
 
@@ -58,7 +61,7 @@ impl Status {
     }
 }
 
-/// One of the three calls.
+/// One of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Reserve.
@@ -67,6 +70,8 @@ pub enum Call {
     Confirm,
     /// Release the reservation.
     Cancel,
+    /// Say whether there was a Try, and let none come any more.
+    Close,
 }
 
 /// What is to be done, in one local transaction.
@@ -76,7 +81,7 @@ pub enum Verdict {
     Insert(Status),
     /// Move the row from TRIED to this state and have the effect that belongs to it.
     Move(Status),
-    /// It happened before: the same answer, no effect.
+    /// It happened before: the same answer, no effect. To a Close: it is tried.
     Done,
     /// Nothing may happen.
     Refuse(Refusal),
@@ -91,7 +96,7 @@ pub enum Refusal {
     Conflict,
     /// A Try of a branch that has ended.
     Ended,
-    /// A Try after its Cancel.
+    /// A Try after its Cancel or Close; a Close of what is not tried.
     Suspended,
     /// A Try after its deadline.
     Expired,
@@ -108,14 +113,15 @@ pub const fn decide(row: Option<Status>, call: Call) -> Verdict {
     match (row, call) {
         (None, Call::Try) => Insert(Status::Tried),
         (None, Call::Confirm) => Refuse(Refusal::NoTry),
-        (None, Call::Cancel) => Insert(Status::Suspended),
+        (None, Call::Cancel | Call::Close) => Insert(Status::Suspended),
         (Some(Status::Tried), Call::Confirm) => Move(Status::Committed),
         (Some(Status::Tried), Call::Cancel) => Move(Status::RolledBack),
-        (Some(Status::Tried), Call::Try)
-        | (Some(Status::Committed), Call::Confirm)
+        (Some(Status::Tried), Call::Try | Call::Close)
+        | (Some(Status::Committed), Call::Confirm | Call::Close)
         | (Some(Status::RolledBack | Status::Suspended), Call::Cancel) => Done,
         (Some(Status::Committed | Status::RolledBack), Call::Try) => Refuse(Refusal::Ended),
-        (Some(Status::Suspended), Call::Try) => Refuse(Refusal::Suspended),
+        (Some(Status::Suspended), Call::Try)
+        | (Some(Status::RolledBack | Status::Suspended), Call::Close) => Refuse(Refusal::Suspended),
         (Some(Status::Committed), Call::Cancel)
         | (Some(Status::RolledBack | Status::Suspended), Call::Confirm) => {
             Refuse(Refusal::Conflict)
@@ -162,14 +168,20 @@ mod tests {
         use Refusal::{Conflict, Ended, NoTry, Suspended};
         use Verdict::{Done, Insert, Move, Refuse};
         let table = [
-            [Insert(Status::Tried), Refuse(NoTry), Insert(Status::Suspended)],
-            [Done, Move(Status::Committed), Move(Status::RolledBack)],
-            [Refuse(Ended), Done, Refuse(Conflict)],
-            [Refuse(Ended), Refuse(Conflict), Done],
-            [Refuse(Suspended), Refuse(Conflict), Done],
+            [
+                Insert(Status::Tried),
+                Refuse(NoTry),
+                Insert(Status::Suspended),
+                Insert(Status::Suspended),
+            ],
+            [Done, Move(Status::Committed), Move(Status::RolledBack), Done],
+            [Refuse(Ended), Done, Refuse(Conflict), Done],
+            [Refuse(Ended), Refuse(Conflict), Done, Refuse(Suspended)],
+            [Refuse(Suspended), Refuse(Conflict), Done, Refuse(Suspended)],
         ];
+        let calls = [Call::Try, Call::Confirm, Call::Cancel, Call::Close];
         for (row, cells) in ROWS.into_iter().zip(table) {
-            for (call, cell) in [Call::Try, Call::Confirm, Call::Cancel].into_iter().zip(cells) {
+            for (call, cell) in calls.into_iter().zip(cells) {
                 assert_eq!(decide(row, call), cell, "{row:?} {call:?}");
             }
         }

@@ -7,11 +7,24 @@
 //! | Aborting | [`Refused::Aborted`] | done already | – | to Aborted |
 //! | Committed, Aborted | as Committing, Aborting | | – | – |
 //!
-//! In the second phase all branches are asked at once, each with a schedule of its own:
+//! An *implied* transaction is committed once its begin and all its Trys are durable, before
+//! anybody writes that down: who began it may answer then. So its own initiator, which knows that
+//! it has not answered, may still abort it; nobody else may, and neither does the deadline, before
+//! a branch says that it was not tried and never will be ([`Order::Close`]):
+//!
+//! | phase Trying, implied | what follows |
+//! |---|---|
+//! | commit, also after the deadline (all branches are known to be tried) | to Committing |
+//! | abort by who began it, before it answers; or after a branch that is closed untried | to Aborting |
+//! | deadline passes | every branch is closed, repeatedly until it says which |
+//! | all branches closed and tried ([`Global::closed`]) | commit |
+//!
+//! In the second phase (and to close them) all branches are asked at once, each with a schedule of
+//! its own:
 //!
 //! | answer of a branch | what follows |
 //! |---|---|
-//! | done | never asked again |
+//! | done; to a closing: tried | never asked again |
 //! | not yet | asked again after the pause it named, not counted as a failure |
 //! | unknown (nothing, 5xx, broken) | counted, asked again with backoff |
 //! | Confirm without Try, conflict | as unknown, and on the list for a human at once |
@@ -88,6 +101,9 @@ pub enum Order {
     Confirm,
     /// Release the reservation.
     Cancel,
+    /// Say whether it is reserved, and if it is not, never reserve it: what an undecided implied
+    /// transaction asks before anybody may decide in place of who began it.
+    Close,
 }
 
 /// Why a decision was not taken.
@@ -108,9 +124,9 @@ pub enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Branch {
     /// Its number, as declared; 0 is the initiator's own, which is in this list only when it
-    /// could not be cancelled.
+    /// could not be cancelled or confirmed.
     pub index: u16,
-    /// Whether it has answered the order.
+    /// Whether it has answered the order; to a closing: that it is tried.
     pub done: bool,
     /// Failed attempts.
     pub attempts: u32,
@@ -122,10 +138,10 @@ pub struct Branch {
     pub alarm: bool,
 }
 
-/// What a branch answered in the second phase.
+/// What a branch answered in the second phase, or to a closing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Confirmed or cancelled.
+    /// Confirmed or cancelled; to a closing: tried.
     Done,
     /// Ask again after this time.
     NotYet(Duration),
@@ -144,6 +160,8 @@ pub struct Global {
     pub phase: Phase,
     /// When trying ends, by the initiating service's wall clock.
     pub deadline: Timestamp,
+    /// Whether it is committed as soon as begin and Trys are durable.
+    pub implied: bool,
     /// The remote branches.
     pub branches: Vec<Branch>,
 }
@@ -153,16 +171,17 @@ impl Global {
     #[must_use]
     pub fn begin(xid: Xid, deadline: Timestamp, branches: impl IntoIterator<Item = u16>) -> Self {
         let branches = branches.into_iter().map(Branch::new).collect();
-        Self { xid, phase: Phase::Trying, deadline, branches }
+        Self { xid, phase: Phase::Trying, deadline, implied: false, branches }
     }
 
-    /// Decides to commit. Committing again is no error.
+    /// Decides to commit. Committing again is no error. For an implied transaction the caller
+    /// knows that every branch is tried, and it is never too late.
     ///
     /// # Errors
     /// When it is too late or decided otherwise; nothing changes then.
     pub fn commit(&mut self, now: Timestamp) -> Result<(), Refused> {
         match self.phase {
-            Phase::Trying if self.deadline < now => Err(Refused::Expired),
+            Phase::Trying if self.deadline < now && !self.implied => Err(Refused::Expired),
             Phase::Trying => {
                 self.enter(Phase::Committing);
                 Ok(())
@@ -172,7 +191,8 @@ impl Global {
         }
     }
 
-    /// Decides to abort. Aborting again is no error.
+    /// Decides to abort. Aborting again is no error. For an implied transaction the caller is who
+    /// began it and has not answered, or knows of a branch that is closed untried.
     ///
     /// # Errors
     /// When it is committed; nothing changes then.
@@ -190,7 +210,13 @@ impl Global {
     /// Whether it is to be aborted because its time is up.
     #[must_use]
     pub fn expired(&self, now: Timestamp) -> bool {
-        self.phase == Phase::Trying && self.deadline < now
+        self.phase == Phase::Trying && self.deadline < now && !self.implied
+    }
+
+    /// Whether it is undecided and every branch has said that it is tried: it is committed.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.asks() == Some(Order::Close) && self.remote().all(|it| it.done)
     }
 
     /// The branches to be asked now, and what. An attempt that is due further ahead than any pause
@@ -198,12 +224,12 @@ impl Global {
     #[must_use]
     pub fn due(&self, now: Timestamp, backoff: &Backoff) -> Option<(Order, Vec<u16>)> {
         let order = match self.phase {
-            Phase::Committing => Order::Confirm,
-            Phase::Aborting => Order::Cancel,
-            Phase::Trying | Phase::Committed | Phase::Aborted => return None,
+            Phase::Trying if now <= self.deadline => return None,
+            Phase::Committed | Phase::Aborted => return None,
+            Phase::Trying | Phase::Committing | Phase::Aborting => self.asks()?,
         };
         let ahead = now + backoff.longest;
-        let open = self.branches.iter().filter(|it| !it.done);
+        let open = self.remote().filter(|it| !it.done);
         let due = open.filter(|it| it.next <= now || ahead < it.next);
         Some((order, due.map(|it| it.index).collect()))
     }
@@ -218,7 +244,7 @@ impl Global {
         backoff: &Backoff,
         jitter: f64,
     ) {
-        if self.phase.decision() != Some(order) {
+        if self.asks() != Some(order) {
             return;
         }
         let Some(branch) = self.branches.iter_mut().find(|it| it.index == index && !it.done) else {
@@ -237,8 +263,8 @@ impl Global {
         self.finish();
     }
 
-    /// The abort at the deadline did not happen, as the initiator's own branch could not be
-    /// cancelled: it is listed, as branch 0, until an abort succeeds.
+    /// What the deadline asks for did not happen, as the initiator's own branch could not be
+    /// cancelled or confirmed: it is listed, as branch 0, until that succeeds.
     pub fn own_failed(&mut self, why: String, now: Timestamp, backoff: &Backoff, jitter: f64) {
         if self.phase != Phase::Trying {
             return;
@@ -257,7 +283,8 @@ impl Global {
         match self.phase {
             Phase::Trying => {
                 let own = self.branches.iter().find(|it| it.index == 0).map(|it| it.next);
-                own.max(Some(self.deadline))
+                let asked = self.remote().filter(|it| self.implied && !it.done);
+                own.max(asked.map(|it| it.next).min()).max(Some(self.deadline))
             }
             Phase::Committing | Phase::Aborting => {
                 self.branches.iter().filter(|it| !it.done).map(|it| it.next).min()
@@ -272,9 +299,23 @@ impl Global {
         self.branches.iter().any(Branch::stuck)
     }
 
+    /// What branches are asked now or at the deadline, if anything.
+    pub(super) const fn asks(&self) -> Option<Order> {
+        match self.phase {
+            Phase::Trying if self.implied => Some(Order::Close),
+            phase => phase.decision(),
+        }
+    }
+
+    fn remote(&self) -> impl Iterator<Item = &Branch> {
+        self.branches.iter().filter(|it| it.index != 0)
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.branches.retain(|it| it.index != 0);
+        // What they said when they were closed is no answer to this.
+        self.branches.iter_mut().for_each(|it| *it = Branch::new(it.index));
         self.finish();
     }
 

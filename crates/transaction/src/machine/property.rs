@@ -55,7 +55,7 @@ impl Member {
             Verdict::Insert(status) => {
                 self.fence = Some(status);
                 self.reserved += u32::from(status == Status::Tried);
-                Ok(())
+                if message.call == Call::Close { Err(Some(Refusal::Suspended)) } else { Ok(()) }
             }
             Verdict::Move(status) => {
                 self.fence = Some(status);
@@ -84,10 +84,16 @@ struct World {
     messages: Vec<Message>,
     replies: Vec<Reply>,
     decided: Option<Order>,
+    /// Whether it is committed once it has begun and is tried.
+    implied: bool,
+    /// Who began it has said that it is committed.
+    answered: bool,
+    /// Who goes on with it has not begun it: somebody else may have answered.
+    resumed: bool,
 }
 
 impl World {
-    fn new(refuses: u8) -> Self {
+    fn new(refuses: u8, implied: bool) -> Self {
         let member = |at: u16| Member { refuses: refuses >> at & 1 == 1, ..Member::default() };
         Self {
             clock: ManualClock::new(),
@@ -100,6 +106,9 @@ impl World {
             messages: Vec::new(),
             replies: Vec::new(),
             decided: None,
+            implied,
+            answered: false,
+            resumed: false,
         }
     }
 
@@ -112,7 +121,8 @@ impl World {
             0 if self.log.is_none() && !self.lost => {
                 let deadline = self.declare();
                 if self.now() <= deadline {
-                    self.log = Some(Global::begin(Xid::from_u128(1), deadline, 1..=BRANCHES));
+                    let begun = Global::begin(Xid::from_u128(1), deadline, 1..=BRANCHES);
+                    self.log = Some(Global { implied: self.implied, ..begun });
                 }
             }
             1 => self.send_tries(),
@@ -135,11 +145,22 @@ impl World {
             11 => {
                 self.reserved.clear();
                 self.refused = false;
+                self.resumed = true;
                 if self.declared.is_some() && self.log.is_none() {
                     self.lost = true;
                 }
             }
             12 => self.ask(arg),
+            // Who began it answers before that is written down.
+            16 => {
+                let begun = self.log.as_ref().is_some_and(|it| it.implied);
+                let tried = self.reserved.len() == usize::from(BRANCHES);
+                self.answered |= begun && tried && !self.resumed && !self.refused;
+            }
+            // Another attempt gives up, whatever the hour, and while the first may still be at it.
+            17 if self.log.as_ref().is_some_and(|it| it.asks() == Some(Order::Close)) => {
+                self.send_all(Call::Close);
+            }
             13 => {
                 let members = self.members.len();
                 self.members[usize::from(arg) % members].ahead = (i64::from(arg) - 128) * 40;
@@ -168,6 +189,11 @@ impl World {
     fn send_tries_until(&mut self, deadline: Timestamp) {
         let message = |to| Message { to, call: Call::Try, deadline };
         self.messages.extend((1..=BRANCHES).map(message));
+    }
+
+    fn send_all(&mut self, call: Call) {
+        let deadline = self.now();
+        self.messages.extend((1..=BRANCHES).map(|to| Message { to, call, deadline }));
     }
 
     fn deliver(&mut self, arg: u8, twice: bool) {
@@ -199,8 +225,14 @@ impl World {
             }
             Call::Confirm => Order::Confirm,
             Call::Cancel => Order::Cancel,
+            Call::Close => Order::Close,
         };
         let Some(log) = &mut self.log else { return };
+        if order == Order::Close && reply.result.is_err() {
+            // It is not tried and never will be.
+            let _decided_before = log.abort();
+            return;
+        }
         let answer = match reply.result {
             Ok(()) => Answer::Done,
             Err(why) => Answer::Alarm(format!("{why:?}")),
@@ -212,9 +244,10 @@ impl World {
     fn decide(&mut self) {
         let now = self.now();
         let Some(log) = &mut self.log else { return };
-        if self.refused || log.expired(now) {
+        let may_abort = !log.implied || !self.resumed && !self.answered;
+        if self.refused && may_abort || log.expired(now) {
             let _committed = log.abort();
-        } else if self.reserved.len() == usize::from(BRANCHES) {
+        } else if self.reserved.len() == usize::from(BRANCHES) || log.closed() {
             let _late = log.commit(now);
         }
     }
@@ -226,6 +259,7 @@ impl World {
         let call = match order {
             Order::Confirm => Call::Confirm,
             Order::Cancel => Call::Cancel,
+            Order::Close => Call::Close,
         };
         let deadline = log.deadline;
         self.messages.extend(due.into_iter().map(|to| Message { to, call, deadline }));
@@ -241,6 +275,7 @@ impl World {
             return;
         }
         if self.log.is_none() {
+            assert!(!self.answered, "what is answered is in the log");
             let mut tombstone = Global::begin(Xid::from_u128(1), now, []);
             tombstone.abort().unwrap();
             self.log = Some(tombstone);
@@ -249,7 +284,7 @@ impl World {
         let call = match decision {
             Some(Order::Confirm) => Call::Confirm,
             Some(Order::Cancel) => Call::Cancel,
-            None => return,
+            Some(Order::Close) | None => return,
         };
         let to = u16::try_from(at + 1).unwrap();
         member.take(&Message { to, call, deadline: now }, now).unwrap();
@@ -267,13 +302,22 @@ impl World {
             prop_assert_eq!(decision, self.decided, "a decision never changes");
         }
         self.decided = decision;
+        if self.answered {
+            prop_assert_ne!(decision, Some(Order::Cancel), "TX-5");
+        }
         for member in &self.members {
             prop_assert!(member.confirmed + member.cancelled <= member.reserved, "TX-3");
             prop_assert!(member.reserved <= 1, "an effect happens once");
             match member.fence {
                 Some(Status::Committed) => prop_assert_eq!(decision, Some(Order::Confirm), "TX-1"),
-                Some(Status::RolledBack | Status::Suspended) => {
+                Some(Status::RolledBack) => {
                     prop_assert_eq!(decision, Some(Order::Cancel), "TX-1");
+                }
+                // Closed, where it is undecided.
+                Some(Status::Suspended) => {
+                    prop_assert!(
+                        decision == Some(Order::Cancel) || decision.is_none() && self.implied
+                    );
                 }
                 Some(Status::Tried) | None => {}
             }
@@ -334,10 +378,11 @@ proptest! {
     fn any_history_keeps_the_invariants_and_ends(
         refuses in prop_oneof![4 => Just(0_u8), 1 => 0..8_u8],
         calm in 0..40_usize,
-        history in prop::collection::vec((0..16_u8, any::<u8>()), 0..120),
+        history in prop::collection::vec((0..18_u8, any::<u8>()), 0..120),
         ahead in any::<bool>(),
+        implied in any::<bool>(),
     ) {
-        let mut world = World::new(refuses);
+        let mut world = World::new(refuses, implied);
         // Most histories start as they should, or commits would be rare.
         let start = [0, 1, 2, 2, 2, 5, 5, 5, 8, 9, 2, 2, 2, 5, 5, 5];
         if ahead {
@@ -371,5 +416,28 @@ proptest! {
             let held = world.members.iter().filter(|it| it.fence == Some(Status::Tried)).count();
             prop_assert_eq!(held, 0, "TX-4");
         }
+    }
+
+    /// R5.3: who began it may answer while another attempt, or the deadline, closes its branches.
+    #[test]
+    fn an_answer_stands_whatever_else_decides(
+        start in Just(vec![0_u8, 1, 17]).prop_shuffle(),
+        history in prop::collection::vec(
+            (prop::sample::select(vec![2_u8, 2, 2, 3, 5, 5, 5, 6, 8, 9, 10, 16, 16, 17]), any::<u8>()),
+            10..60,
+        ),
+    ) {
+        let mut world = World::new(0, true);
+        for op in [vec![0], start].concat() {
+            world.step(op, 0);
+        }
+        for (op, arg) in history {
+            world.step(op, arg);
+            world.check()?;
+        }
+        let answered = world.answered;
+        world.settle()?;
+        let decision = world.log.as_ref().and_then(|it| it.phase.decision());
+        prop_assert!(!answered || decision == Some(Order::Confirm), "TX-5");
     }
 }

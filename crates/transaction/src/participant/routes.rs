@@ -8,7 +8,7 @@ use serde_json::Value;
 use tradewind_base::{Context, Problem, Timestamp, TraceContext, fault};
 use tradewind_service::axum::{Router, routing::post};
 use tradewind_service::{Answer, Caller, Failure, Json, answer::chain};
-use tradewind_sql::TransactionError;
+use tradewind_sql::{Transaction, TransactionError};
 
 use super::{Boxed, BranchError, Call, Participant, Participants};
 use crate::fence::{self, Key};
@@ -113,32 +113,24 @@ impl Settled {
 }
 
 pub(super) fn mount(all: &Participants) -> Router {
-    let mut router = Router::new();
-    for (name, action) in &all.actions {
-        let (name, action) = (*name, Arc::clone(action));
-        let (all_1, action_1) = (all.clone(), Arc::clone(&action));
-        let on_try =
-            async move |caller: Caller, Json(body): Json<wire::Try>| -> Answer<wire::Done> {
-                authorize(&caller, &body.initiator)?;
-                fault::point(format_args!("tcc.{name}.try.received"));
-                action_1.reserve(all_1, body).await?;
-                fault::point(format_args!("tcc.{name}.try.done"));
-                Ok(done("tried"))
-            };
-        let (all_2, action_2) = (all.clone(), Arc::clone(&action));
-        let on_confirm =
-            async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
-                authorize(&caller, &body.initiator)?;
-                let settled = settled(&all_2, name, body);
-                fault::point(format_args!("tcc.{name}.confirm.received"));
-                action_2.confirm(all_2, settled).await?;
-                fault::point(format_args!("tcc.{name}.confirm.done"));
-                Ok(done("confirmed"))
-            };
-        let (all_4, action_4) = (all.clone(), Arc::clone(&action));
-        let on_trys = async move |caller: Caller,
-                                  Json(body): Json<wire::Trys>|
-                    -> Answer<wire::DoneTogether> {
+    all.actions.iter().fold(Router::new(), |router, (name, action)| {
+        router.merge(first_phase(all, name, action)).merge(second_phase(all, name, action))
+    })
+}
+
+/// Try, and Close, which ends the time of Trys.
+fn first_phase(all: &Participants, name: &'static str, action: &Arc<dyn Action>) -> Router {
+    let (all_1, action_1) = (all.clone(), Arc::clone(action));
+    let on_try = async move |caller: Caller, Json(body): Json<wire::Try>| -> Answer<wire::Done> {
+        authorize(&caller, &body.initiator)?;
+        fault::point(format_args!("tcc.{name}.try.received"));
+        action_1.reserve(all_1, body).await?;
+        fault::point(format_args!("tcc.{name}.try.done"));
+        Ok(done("tried"))
+    };
+    let (all_2, action_2) = (all.clone(), Arc::clone(action));
+    let on_trys =
+        async move |caller: Caller, Json(body): Json<wire::Trys>| -> Answer<wire::DoneTogether> {
             let allowed = body.branches.iter().map(|it| it.initiator.as_str());
             authorize_all(&caller, allowed, <wire::Trys>::MAX)?;
             fault::point(format_args!("tcc.{name}.try.received"));
@@ -146,42 +138,74 @@ pub(super) fn mount(all: &Participants) -> Router {
             let asked = body.branches.into_iter().map(|it| {
                 let trace = traces.next().as_deref().and_then(TraceContext::parse);
                 let context = Context { trace, ..Context::current() };
-                context.scope(action_4.clone().reserve(all_4.clone(), it))
+                context.scope(action_2.clone().reserve(all_2.clone(), it))
             });
             let done = join_all(asked).await;
             fault::point(format_args!("tcc.{name}.try.done"));
             Ok(done_together(&done))
         };
-        let (all_5, action_5) = (all.clone(), Arc::clone(&action));
-        let on_confirms = async move |caller: Caller,
-                                      Json(body): Json<wire::Confirms>|
-                    -> Answer<wire::DoneTogether> {
-            let allowed = body.branches.iter().map(|it| it.initiator.as_str());
-            authorize_all(&caller, allowed, wire::Confirms::MAX)?;
-            fault::point(format_args!("tcc.{name}.confirm.received"));
-            let asked = body.branches.into_iter().map(|it| settled(&all_5, name, it));
-            let done = join_all(asked.map(|it| action_5.clone().confirm(all_5.clone(), it))).await;
-            fault::point(format_args!("tcc.{name}.confirm.done"));
-            Ok(done_together(&done))
+    let all_3 = all.clone();
+    let on_close =
+        async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Closed> {
+            authorize(&caller, &body.initiator)?;
+            let tried = close(&all_3, settled(&all_3, name, body)).await?;
+            fault::point(format_args!("tcc.{name}.close.done"));
+            Ok(Json(wire::Closed { tried }))
         };
-        let all_3 = all.clone();
-        let on_cancel =
-            async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
-                authorize(&caller, &body.initiator)?;
-                let settled = settled(&all_3, name, body);
-                fault::point(format_args!("tcc.{name}.cancel.received"));
-                action.cancel(all_3, settled).await?;
-                fault::point(format_args!("tcc.{name}.cancel.done"));
-                Ok(done("cancelled"))
-            };
-        router = router
-            .route(&format!("/tcc/{name}/try"), post(on_try))
-            .route(&format!("/tcc/{name}/trys"), post(on_trys))
-            .route(&format!("/tcc/{name}/confirm"), post(on_confirm))
-            .route(&format!("/tcc/{name}/confirms"), post(on_confirms))
-            .route(&format!("/tcc/{name}/cancel"), post(on_cancel));
-    }
-    router
+    Router::new()
+        .route(&format!("/tcc/{name}/try"), post(on_try))
+        .route(&format!("/tcc/{name}/trys"), post(on_trys))
+        .route(&format!("/tcc/{name}/close"), post(on_close))
+}
+
+fn second_phase(all: &Participants, name: &'static str, action: &Arc<dyn Action>) -> Router {
+    let (all_1, action_1) = (all.clone(), Arc::clone(action));
+    let on_confirm =
+        async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
+            authorize(&caller, &body.initiator)?;
+            let settled = settled(&all_1, name, body);
+            fault::point(format_args!("tcc.{name}.confirm.received"));
+            action_1.confirm(all_1, settled).await?;
+            fault::point(format_args!("tcc.{name}.confirm.done"));
+            Ok(done("confirmed"))
+        };
+    let (all_2, action_2) = (all.clone(), Arc::clone(action));
+    let on_confirms = async move |caller: Caller,
+                                  Json(body): Json<wire::Confirms>|
+                -> Answer<wire::DoneTogether> {
+        let allowed = body.branches.iter().map(|it| it.initiator.as_str());
+        authorize_all(&caller, allowed, wire::Confirms::MAX)?;
+        fault::point(format_args!("tcc.{name}.confirm.received"));
+        let asked = body.branches.into_iter().map(|it| settled(&all_2, name, it));
+        let done = join_all(asked.map(|it| action_2.clone().confirm(all_2.clone(), it))).await;
+        fault::point(format_args!("tcc.{name}.confirm.done"));
+        Ok(done_together(&done))
+    };
+    let (all_3, action_3) = (all.clone(), Arc::clone(action));
+    let on_cancel =
+        async move |caller: Caller, Json(body): Json<wire::Second>| -> Answer<wire::Done> {
+            authorize(&caller, &body.initiator)?;
+            let settled = settled(&all_3, name, body);
+            fault::point(format_args!("tcc.{name}.cancel.received"));
+            action_3.cancel(all_3, settled).await?;
+            fault::point(format_args!("tcc.{name}.cancel.done"));
+            Ok(done("cancelled"))
+        };
+    Router::new()
+        .route(&format!("/tcc/{name}/confirm"), post(on_confirm))
+        .route(&format!("/tcc/{name}/confirms"), post(on_confirms))
+        .route(&format!("/tcc/{name}/cancel"), post(on_cancel))
+}
+
+/// Whether a branch is tried; it is closed when this is answered.
+async fn close(all: &Participants, it: Settled) -> Result<bool, Failure> {
+    let work = move |tx: &mut Transaction<'_>| {
+        fence::close(tx, &it.key, it.now).map_err(BranchError::Storage)
+    };
+    let mut tried = false;
+    let closed = all.database.transaction("tcc close", work).await;
+    settle(closed.map(|it| it.map(|it| tried = it)))?;
+    Ok(tried)
 }
 
 /// Each had a local transaction of its own, which the database commits together.
@@ -267,7 +291,9 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::NoTry => (wire::NO_TRY, "there is nothing to confirm: no Try was seen"),
         Refusal::Conflict => (wire::CONFLICT, "the branch has ended the other way"),
         Refusal::Ended => (wire::ENDED, "the branch has ended"),
-        Refusal::Suspended => (wire::SUSPENDED, "the branch was cancelled before its Try came"),
+        Refusal::Suspended => {
+            (wire::SUSPENDED, "the branch was cancelled or closed before its Try came")
+        }
         Refusal::Expired => (wire::EXPIRED, "the deadline has passed"),
         Refusal::TooFar => (wire::EXPIRED, "the deadline is further ahead than any may be"),
         Refusal::Mismatch => (wire::MISMATCH, "xid and branch belong to another call"),

@@ -53,6 +53,8 @@ const STOCK: &[Migration] = &[
 ];
 const LOG: [Migration; 5] = engine::migrations(2);
 const COMPACT: [Migration; engine::COMPACT] = engine::compact(7);
+const IMPLIED: [Migration; engine::IMPLIED] = engine::implied(13);
+const OWN: [Migration; 2] = fence::migrations(14);
 const ORDER: &[Migration] = &[
     Migration {
         version: 1,
@@ -73,6 +75,9 @@ const ORDER: &[Migration] = &[
     COMPACT[3],
     COMPACT[4],
     COMPACT[5],
+    IMPLIED[0],
+    OWN[0],
+    OWN[1],
 ];
 
 /// A service with its database. Its tasks end with the test's runtime.
@@ -197,8 +202,17 @@ impl World {
     }
 
     pub(super) fn declare(&self, count: i64, limit: Duration) -> Declaration {
+        self.declare_as("place", count, limit)
+    }
+
+    pub(super) fn declare_as(
+        &self,
+        name: &'static str,
+        count: i64,
+        limit: Duration,
+    ) -> Declaration {
         let take = Take { id: 1, count };
-        let declaration = self.engine.declare("place", limit);
+        let declaration = self.engine.declare(name, limit);
         let declaration = declaration.own(&json!({ "of": count })).unwrap();
         let declaration = declaration.branch("stock", "take", &take).unwrap();
         declaration.branch("points", "take", &take).unwrap()
@@ -257,7 +271,7 @@ impl World {
         self.all_finished().await;
     }
 
-    /// The last durable step.
+    /// The last durable step; twice is once.
     pub(super) async fn commit(&self, xid: Xid) -> Result<(), TransactionError<LogError>> {
         let engine = self.engine.clone();
         self.orders
@@ -322,18 +336,23 @@ impl World {
 }
 
 fn setup(database: &Database, clock: &Arc<dyn Clock>, peers: &Peers, settings: Settings) -> Setup {
-    Setup::new(database.clone(), Arc::clone(clock), peers.clone()).settings(settings).on_abort(
-        "place",
-        |tx, xid, payload| {
+    let own = |sql: &'static str| {
+        move |tx: &mut Transaction<'_>, xid: Xid, payload: &Value| {
             assert!(payload["of"].is_i64(), "the own payload comes back");
-            let sql = "UPDATE orders SET state = 'cancelled', cancels = cancels + 1
-                WHERE xid = ? AND state = 'pending'";
             if tx.execute(sql, params![xid.to_string()])? == 1 {
                 return Ok(());
             }
             Err(BranchError::Failed("no such order".into()))
-        },
-    )
+        }
+    };
+    let cancel = "UPDATE orders SET state = 'cancelled', cancels = cancels + 1
+        WHERE xid = ? AND state = 'pending'";
+    let confirm = "UPDATE orders SET state = 'placed' WHERE xid = ? AND state = 'pending'";
+    Setup::new(database.clone(), Arc::clone(clock), peers.clone())
+        .settings(settings)
+        .on_abort("place", own(cancel))
+        .on_abort("implied", own(cancel))
+        .on_commit("implied", own(confirm))
 }
 
 fn peers(name: &str, discovery: &Discovery, keys: &Keys, tasks: &Tasks) -> Peers {

@@ -306,7 +306,8 @@ fn fences_that_contradict_the_log_are_reported() {
         let no = matches!(phase, Phase::Aborting | Phase::Aborted);
         assert_eq!(said(Committed).is_empty(), yes, "{phase:?}");
         assert_eq!(said(RolledBack).is_empty(), no, "{phase:?}");
-        assert_eq!(said(Suspended).is_empty(), no, "{phase:?}");
+        // While it is open a branch may be closed, from which an abort follows.
+        assert_eq!(said(Suspended).is_empty(), no || phase == Phase::Trying, "{phase:?}");
         assert!(said(Tried).is_empty());
         let over = matches!(phase, Phase::Committed | Phase::Aborted);
         assert_eq!(!missing(Some(&log), Tried).is_empty(), over, "{phase:?}");

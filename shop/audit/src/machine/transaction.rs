@@ -30,6 +30,10 @@ pub fn unfounded(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) ->
         // The row of a finished transaction goes a day after its end, which was after this.
         let cleaned = it.changed_ms < now_ms - KEPT_MS;
         let decided = log.map(|it| it.phase.fate().decision);
+        // Who closes a branch that was not tried has yet to write down what follows from it.
+        if it.status == FenceStatus::Suspended && decided == Some(Decision::Open) {
+            continue;
+        }
         if decided.map_or(!cleaned, |it| it != wanted) {
             let decided = decided.map_or_else(|| "unknown".to_owned(), |it| format!("{it:?}"));
             let what = format_args!("is {:?}; decided: {decided}", it.status);

@@ -36,6 +36,7 @@ pub(super) const LOSES: u32 = 1;
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(2);
 const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(7);
 const COMPACT: [Migration; engine::COMPACT] = engine::compact(9);
+const IMPLIED: [Migration; engine::IMPLIED] = engine::implied(15);
 const ORDER: &[Migration] = &[
     Migration {
         version: 1,
@@ -58,6 +59,7 @@ const ORDER: &[Migration] = &[
     COMPACT[3],
     COMPACT[4],
     COMPACT[5],
+    IMPLIED[0],
 ];
 
 /// What can be restarted.
