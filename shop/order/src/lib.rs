@@ -124,7 +124,7 @@ fn orders(
     // Nobody waits for the broker at the start: without it, orders fail and everything else works.
     let broker = BrokerClient::new(peers.channel(BrokerClient::SERVICE)?);
     let how = (engine::Settings::default(), config.transactions);
-    let engine = orders::engine(database, clock, peers, how, tasks);
+    let deciders = orders::engine(database, clock, peers, how, tasks);
     let secret = host.shared().keys.seal();
     let consumer = Consumer::new(SERVICE, database.clone(), secret, Arc::clone(clock));
     consumer.clean(CONSUMED_KEPT, tasks);
@@ -132,7 +132,7 @@ fn orders(
     let subscription = Subscription::new(SERVICE, topic, path);
     Subscription::declare(broker, vec![subscription], tasks);
     let clock = Arc::clone(clock);
-    let orders = Orders::new(database.clone(), engine, inventory, clock, config.orders);
+    let orders = Orders::new(database.clone(), deciders, inventory, clock, config.orders, tasks);
     orders.clean(tasks);
     Ok(orders::api::router(orders, &consumer))
 }

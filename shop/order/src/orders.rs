@@ -36,6 +36,7 @@ mod admission;
 pub mod api;
 pub mod audit;
 mod cancel;
+mod deciding;
 mod place;
 mod problems;
 mod rows;
@@ -58,6 +59,7 @@ use tradewind::transaction::{BranchError, Engine, LogError, Peers, Setup, engine
 
 use crate::machine::Step;
 use admission::Admission;
+use deciding::Deciding;
 
 pub use view::{Event, Line, OrderView, Page, Summary, Trail};
 
@@ -117,6 +119,8 @@ pub(crate) struct Orders<I> {
     settings: Settings,
     lease: Duration,
     admission: Admission,
+    deciding: Deciding,
+    tasks: Tasks,
 }
 
 /// What an order's own branch needs to be undone.
@@ -164,7 +168,8 @@ pub(crate) fn engine(
     peers: Peers,
     (settings, decider): (engine::Settings, Decider),
     tasks: &Tasks,
-) -> Engine {
+) -> Deciders {
+    let deciding = Deciding::default();
     let mut setup = Setup::new(database.clone(), Arc::clone(clock), peers).settings(settings);
     if decider == Decider::Coordinator {
         setup = setup.coordinator(COORDINATOR);
@@ -172,23 +177,34 @@ pub(crate) fn engine(
     for (name, done, undone) in
         [(PLACE, Step::Place, Step::Fail), (CANCEL, Step::CancelDone, Step::CancelUndone)]
     {
-        let (confirm, cancel) = (own(clock, done), own(clock, undone));
+        let (confirm, cancel) = (own(clock, &deciding, done), own(clock, &deciding, undone));
         setup = setup.on_commit(name, confirm).on_abort(name, cancel);
     }
-    setup.start(tasks)
+    Deciders { engine: setup.start(tasks), deciding }
+}
+
+/// Who decides about orders, and what is answered of it before it is written down.
+#[derive(Debug)]
+pub(crate) struct Deciders {
+    engine: Engine,
+    deciding: Deciding,
 }
 
 /// Takes `step` of the order that an own branch is about.
 fn own(
     clock: &Arc<dyn Clock>,
+    deciding: &Deciding,
     step: Step,
 ) -> impl Fn(&mut Transaction<'_>, Xid, &Value) -> Result<(), BranchError> + Send + Sync + use<> {
-    let clock = Arc::clone(clock);
+    let (clock, deciding) = (Arc::clone(clock), deciding.clone());
     move |tx, xid, own| {
         let failed = |it: WorkError| BranchError::Failed(Box::new(it));
         let own: Own =
             serde_json::from_value(own.clone()).map_err(|it| failed(WorkError::Answer(it)))?;
-        rows::step(tx, own.order_id, step, Some(xid), clock.now()).map_err(failed)?;
+        // What was answered is what is written down.
+        let answered = deciding.since(own.order_id).filter(|_| step == Step::Place);
+        let now = answered.unwrap_or_else(|| clock.now());
+        rows::step(tx, own.order_id, step, Some(xid), now).map_err(failed)?;
         if step == Step::Fail {
             // Whoever aborts with a better reason says it after this.
             rows::note_reason(tx, own.order_id, UNDECIDED)?;
@@ -200,20 +216,35 @@ fn own(
 impl<I> Orders<I> {
     pub(crate) fn new(
         database: Database,
-        engine: Engine,
+        deciders: Deciders,
         inventory: I,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        tasks: &Tasks,
     ) -> Self {
         // A claim outlives the transaction it is for, and not by much: after a crash a repeat need
         // not wait long.
         let lease = settings.place_limit.saturating_mul(2).saturating_add(Duration::from_secs(2));
         let admission = Admission::new(settings.placing_max);
-        Self { database, engine, inventory, clock, settings, lease, admission }
+        let (Deciders { engine, deciding }, tasks) = (deciders, tasks.clone());
+        Self { database, engine, inventory, clock, settings, lease, admission, deciding, tasks }
     }
 
     pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Has what was answered written down before it is read: whoever asks is somebody who waits.
+    async fn written(&self, wait: deciding::Wait) {
+        if wait.is_over() {
+            return;
+        }
+        // They are queued at leisure, and go with the next that is not.
+        let nudge = self.database.transaction("order asked", |_| Ok::<_, sql::Error>(()));
+        let (nudged, ()) = tokio::join!(nudge, wait.ended());
+        if let Err(error) = nudged {
+            tracing::debug!(error = chain(&error), "nothing hurries what was answered");
+        }
     }
 
     fn terms(&self) -> Terms {

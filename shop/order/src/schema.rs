@@ -71,12 +71,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     COMPACT[3],
     COMPACT[4],
     COMPACT[5],
+    IMPLIED[0],
 ];
 
 const KEYS: [Migration; 2] = idempotency::migrations(8);
 const LOG: [Migration; engine::MIGRATIONS] = engine::migrations(10);
 const FENCE: [Migration; fence::MIGRATIONS] = fence::migrations(19);
 const COMPACT: [Migration; engine::COMPACT] = engine::compact(21);
+const IMPLIED: [Migration; engine::IMPLIED] = engine::implied(27);
 
 const USER_ACCOUNT: Migration = Migration {
     version: 1,

@@ -113,7 +113,9 @@ async fn trail<I: Clone + Send + Sync + 'static>(
     User(user): User,
     Path(id): Path<String>,
 ) -> Answer<Trail> {
-    let id = order_id(&id)?.to_string();
+    let id = order_id(&id)?;
+    orders.written(orders.deciding.of_order(id)).await;
+    let id = id.to_string();
     let work = move |tx: &mut Transaction<'_>| {
         let found = rows::header(tx, &id)?.filter(|it| it.user_id == user.id);
         let found = found.map(|it| Ok::<_, WorkError>((rows::events(tx, &it.id)?, it)));
@@ -138,6 +140,9 @@ async fn trail_of<I: Clone + Send + Sync + 'static>(
     Query(query): Query<TrailQuery>,
 ) -> Answer<Trail> {
     let by = query.known()?;
+    if let Known::Order(id) = &by {
+        orders.written(orders.deciding.of_order(*id)).await;
+    }
     let work = move |tx: &mut Transaction<'_>| {
         let found = rows::known(tx, &by)?;
         found.map(|it| Ok::<_, WorkError>((rows::events(tx, &it.id)?, it))).transpose()
@@ -179,6 +184,7 @@ async fn list<I: Clone + Send + Sync + 'static>(
     Query(query): Query<ListQuery>,
 ) -> Answer<Page> {
     let (size, mut filter) = (query.size()?, query.filter()?);
+    orders.written(orders.deciding.of_user(&user.id)).await;
     filter.user_id = user.id;
     // One more than is shown tells whether there are older ones.
     filter.size = size + 1;
@@ -230,6 +236,7 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
         user: &tradewind::base::identity::User,
         id: OrderId,
     ) -> Result<OrderView, Failure> {
+        self.written(self.deciding.of_order(id)).await;
         let (id, user) = (id.to_string(), user.id.clone());
         let work = move |tx: &mut Transaction<'_>| {
             let found = rows::header(tx, &id)?.filter(|it| it.user_id == user);

@@ -150,6 +150,7 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
 
     /// The head of an order of this user.
     async fn own(&self, user: &User, id: OrderId) -> Result<Header, Failure> {
+        self.written(self.deciding.of_order(id)).await;
         let text = id.to_string();
         let work = move |tx: &mut Transaction<'_>| rows::header(tx, &text);
         let found = self.database.read("order", work).await.map_err(|it| database(&it))?;

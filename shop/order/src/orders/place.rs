@@ -2,6 +2,7 @@
 
 mod decide;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tradewind::base::id::Xid;
 use tradewind::base::identity::User;
-use tradewind::base::{Context, Problem, Rng};
+use tradewind::base::{Context, Problem, Rng, Timestamp};
 use tradewind::idempotency::{Attempt, Claim, Fence, Fingerprint, Key, Scope, StoredAnswer, store};
 use tradewind::message::wire::{ACTION, BROKER};
 use tradewind::message::{Draft as Message, MessageId};
@@ -67,7 +68,7 @@ pub(super) enum Placed {
 #[derive(Clone, Debug)]
 struct Plan {
     declaration: Declaration,
-    order: New,
+    order: Arc<New>,
 }
 
 /// What the claim of a key fixes.
@@ -105,6 +106,8 @@ struct Work {
     declaration: Declaration,
     order_id: OrderId,
     fence: Fence,
+    /// The order and when it began, unless an earlier attempt did.
+    begun: Option<(Arc<New>, Timestamp)>,
 }
 
 const KNOWN: &str = "SELECT COUNT(*) FROM tradewind_idempotency \
@@ -158,7 +161,14 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 },
                 Ok(Begun::GivenUp(xid)) => self.engine.settle(xid),
                 Ok(Begun::Done(answer)) => return Ok(Placed::Before(answer)),
-                Ok(Begun::InFlight) => return Err(problems::in_flight()),
+                Ok(Begun::InFlight) => {
+                    let answered = self.deciding.of_user(&user.id);
+                    if answered.is_over() {
+                        return Err(problems::in_flight());
+                    }
+                    // It may be the one that was just answered: then there is an answer in a moment.
+                    self.written(answered).await;
+                }
                 Ok(Begun::Mismatch) => return Err(problems::mismatch()),
                 Err(TransactionError::Refused(WorkError::Unpriced)) => {}
                 // It waited for the database until its time was over.
@@ -233,6 +243,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let mut declared = self
             .engine
             .declare(PLACE, left)
+            .implied()
             .own(&Own { order_id: id })
             .and_then(|it| {
                 let payload = json!({"order_id": id, "items": items});
@@ -261,7 +272,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             trace: Context::current().trace,
             lines: quote.lines,
         };
-        Ok(Plan { declaration, order })
+        Ok(Plan { declaration, order: Arc::new(order) })
     }
 
     /// Durable step 1, and beside it the second for what is about to begin, unless many are in the
@@ -301,12 +312,14 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 Claim::Mine { fence } => {
                     let (plan, ran) = plan.as_mut().ok_or(WorkError::Unpriced)?;
                     this.engine.begin(tx, &plan.declaration)?;
-                    rows::insert(tx, &plan.order, this.clock.now())?;
+                    let begun = this.clock.now();
+                    rows::insert(tx, &plan.order, begun)?;
+                    let begun = Some((Arc::clone(&plan.order), begun));
                     let (declaration, order_id) = (plan.declaration.clone(), plan.order.id);
                     if let Some(ran) = ran {
                         ran.tell(tx);
                     }
-                    Ok(Begun::Work(Box::new(Work { declaration, order_id, fence })))
+                    Ok(Begun::Work(Box::new(Work { declaration, order_id, fence, begun })))
                 }
                 Claim::Resume { fixed, fence } => this.resume(tx, &attempt, &fixed, fence),
                 Claim::InFlight { .. } => Ok(Begun::InFlight),
@@ -337,7 +350,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 // The decision and the order's state change together: without it this cannot be.
                 let declaration = undecided.ok_or(WorkError::Moved(order_id))?;
                 let late = declaration.deadline() <= self.clock.now() + DECIDE;
-                let work = Box::new(Work { declaration, order_id, fence });
+                let work = Box::new(Work { declaration, order_id, fence, begun: None });
                 Ok(if late { Begun::Late(work) } else { Begun::Work(work) })
             }
             State::Failed => {

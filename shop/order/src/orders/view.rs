@@ -1,9 +1,11 @@
 //! Orders as they are answered.
 
 use serde::{Deserialize, Serialize};
+use tradewind::base::Timestamp;
 use tradewind::sql::{self, Transaction};
 
-use super::rows::{self, Header};
+use super::rows::{self, Header, New};
+use crate::machine::State;
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +135,35 @@ pub struct Event {
 }
 
 impl OrderView {
+    /// An order that began at `begun` and is placed `now`, as its rows will say.
+    pub(super) fn placed(it: &New, begun: Timestamp, now: Timestamp) -> Self {
+        let lines = it.lines.iter().map(|it| Line {
+            product_id: it.product_id,
+            sku: it.sku.clone(),
+            name: it.name.clone(),
+            unit_price_cents: it.unit_price_cents,
+            quantity: it.quantity.into(),
+            line_total_cents: it.line_total_cents,
+        });
+        Self {
+            id: it.id.to_string(),
+            state: State::Placed.as_str().to_owned(),
+            address: it.address.clone(),
+            lines: lines.collect(),
+            total_cents: it.total_cents,
+            currency: it.currency.clone(),
+            points: it.points,
+            xid: it.xid.to_string(),
+            message_id: it.message_id.to_string(),
+            cancel_xid: None,
+            reason: None,
+            shipped_at: None,
+            version: 2,
+            created_at_ms: begun.millis(),
+            updated_at_ms: now.millis(),
+        }
+    }
+
     /// The order of this header, with its lines.
     pub(super) fn read(tx: &mut Transaction<'_>, it: Header) -> Result<Self, sql::Error> {
         let lines = rows::lines(tx, &it.id)?;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 use tradewind_e2e::trade::{available, basket};
-use tradewind_e2e::{alive, eventually, insist_on_placing, wanted};
+use tradewind_e2e::{Client, alive, eventually, insist_on_placing, wanted};
 
 use crate::LIMIT;
 use crate::shop::{PRODUCT, Shop, ask, id, placed};
@@ -16,6 +16,7 @@ async fn an_order_is_placed_once_however_its_initiator_dies() {
         .place_through(&[
             "tcc.order.place.begun",
             "tcc.order.place.tried",
+            "tcc.order.place.answered",
             "tcc.order.place.decided",
             "tcc.order.place.before-send",
             "tcc.order.place.after-send",
@@ -42,29 +43,21 @@ async fn an_order_is_cancelled_once_however_its_initiator_dies() {
     shop.agrees(&orders.split_off(6), 6).await;
 }
 
-/// R5.1: it dies undecided, and once more around the time-out that ends what nobody went on with.
+/// R5.1: it dies before all is tried, and once more around the time-out that ends what nobody went
+/// on with.
 #[tokio::test]
 async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
     // The dead process's lease on the log must end before the broker asks what became of the
     // order: to be asked after the deadline is another way to end it.
     let shop = Shop::open_with(&[("order.place_limit", "3s")]).await;
-    let calm = shop.orders(1).await;
     let (mut buyer, basket) = (shop.buyer(), basket(PRODUCT, 1));
     for (number, end) in ["before-timeout", "after-timeout"].into_iter().enumerate() {
-        let (tried, end) = ("tcc.order.place.tried", format!("tcc.order.place.{end}"));
-        shop.estate.arm(tried);
-        shop.estate.arm(&end);
-        let key = format!("undecided-{number}");
-        // Until it dies, and not again: a buyer who repeats would have the order go on.
-        eventually("it dies undecided", LIMIT, async || {
-            let answer = ask(&mut buyer, &key, &basket).await;
-            wanted(format!("{answer:?}"), |_| shop.estate.has_died(tried))
-        })
-        .await;
-        shop.estate.died(&end).await;
+        // The first order of a process begins before it is tried.
+        dies_alone(&shop, &mut buyer, number, ("begun", end)).await;
     }
     shop.estate.settled().await;
-    assert_eq!(available(&shop.estate, PRODUCT).await, shop.stock - 1, "all is undone");
+    assert_eq!(available(&shop.estate, PRODUCT).await, shop.stock, "all is undone");
+    let calm = shop.orders(1).await;
     let (tried, end) = ("tcc.order.cancel.tried", "tcc.order.cancel.after-timeout");
     shop.estate.arm(tried);
     shop.estate.arm(end);
@@ -83,6 +76,48 @@ async fn what_nobody_decides_is_undone_however_its_initiator_dies() {
         orders.push(placed(insist_on_placing(&mut buyer, &key, &basket).await));
     }
     shop.agrees(&orders, 0).await;
+}
+
+/// R5.1: it dies when all is tried, so that somebody may have been answered, and once more around the
+/// time-out that finds out.
+#[tokio::test]
+async fn what_was_answered_is_placed_however_its_initiator_dies() {
+    let shop = Shop::open_with(&[("order.place_limit", "3s")]).await;
+    let mut buyer = shop.buyer();
+    let deaths = [
+        ("tried", "before-timeout"),
+        ("tried", "after-timeout"),
+        ("answered", "before-timeout"),
+        ("answered", "after-timeout"),
+    ];
+    for (number, death) in deaths.into_iter().enumerate() {
+        dies_alone(&shop, &mut buyer, number, death).await;
+    }
+    shop.estate.settled().await;
+    let left = shop.stock - i64::try_from(deaths.len()).unwrap();
+    assert_eq!(available(&shop.estate, PRODUCT).await, left, "without a repeat");
+    let (mut orders, basket) = (Vec::new(), basket(PRODUCT, 1));
+    for number in 0..deaths.len() {
+        let key = format!("undecided-{number}");
+        orders.push(placed(insist_on_placing(&mut buyer, &key, &basket).await));
+    }
+    shop.agrees(&orders, 0).await;
+}
+
+/// The order service dies while it places an order that nobody repeats, and again around the order's
+/// time-out.
+async fn dies_alone(shop: &Shop, buyer: &mut Client, number: usize, (first, second): (&str, &str)) {
+    let [first, second] = [first, second].map(|it| format!("tcc.order.place.{it}"));
+    shop.estate.arm(&first);
+    shop.estate.arm(&second);
+    let (key, basket) = (format!("undecided-{number}"), basket(PRODUCT, 1));
+    // Until it dies, and not again: a buyer who repeats would have the order go on.
+    eventually("it dies undecided", LIMIT, async || {
+        let answer = ask(buyer, &key, &basket).await;
+        wanted(format!("{answer:?}"), |_| shop.estate.has_died(&first))
+    })
+    .await;
+    shop.estate.died(&second).await;
 }
 
 /// R5.1: the Trys were faster than the begin, which dies with its process.

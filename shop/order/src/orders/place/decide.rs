@@ -1,5 +1,7 @@
 //! The later steps of placing: Trys, decision, and what follows from it.
 
+use std::time::Duration;
+
 use tradewind::base::{Problem, fault};
 use tradewind::idempotency::{Attempt, StoredAnswer, store};
 use tradewind::service::Failure;
@@ -15,6 +17,14 @@ use crate::orders::rows;
 use crate::orders::view::OrderView;
 use crate::orders::{Orders, PLACE, WorkError};
 
+/// Between attempts to write a decision down.
+const WRITE_PAUSES: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+];
+
 impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
     /// Durable step 2, unless it was taken beside the first, and step 3.
     pub(super) async fn carry(
@@ -29,6 +39,9 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             None => Box::pin(self.engine.try_all(&work.declaration)).await,
         };
         match tried {
+            Tried::Reserved if work.declaration.may_answer() && work.begun.is_some() => {
+                self.answer_first(attempt, work).await
+            }
             Tried::Reserved => match self.engine.decide_commit(&work.declaration).await {
                 Decided::Commit(leave) => self.commit(attempt, &work, leave).await,
                 Decided::Abort(_) => self.fail(attempt, &work, problems::too_late("ordered")).await,
@@ -36,6 +49,59 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             },
             failed => self.fail(attempt, &work, problems::of_tried("ordered", failed)).await,
         }
+    }
+
+    /// The order is placed, as its begin and all Trys are durable. That is answered at once, and
+    /// written down beside the answer.
+    async fn answer_first(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
+        let Some((order, begun)) = &work.begun else { return Ok(Placed::Unknown(work.order_id)) };
+        let now = self.clock.now();
+        let view = OrderView::placed(order, *begun, now);
+        let answer = answer(view).map_err(|it| Failure::internal(&it))?;
+        let mark = self.deciding.mark(work.order_id, &order.user_id, now);
+        let (this, attempt, answered) = (self.clone(), attempt.clone(), answer.clone());
+        self.tasks.spawn_plain("order decision", |_| async move {
+            this.write_down(&attempt, &work, answered).await;
+            drop(mark);
+        });
+        Ok(Placed::Now(answer))
+    }
+
+    /// Durable step 3 of an order that is answered. Nobody may fail it any more: what cannot be
+    /// written down here is found out, and written down, at the deadline.
+    async fn write_down(&self, attempt: &Attempt, work: &Work, answer: StoredAnswer) {
+        fault::point(format_args!("tcc.{PLACE}.answered"));
+        let (xid, fence) = (work.declaration.xid(), work.fence);
+        for pause in WRITE_PAUSES {
+            let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
+            let answer = answer.clone();
+            let decide = move |tx: &mut Transaction<'_>| {
+                this.engine.commit(tx, xid)?;
+                let now = store::now(tx)?;
+                Ok::<_, WorkError>(store::finish(tx, &key, fence, &answer, now, &terms)?)
+            };
+            let done = self.database.transaction_at_leisure("order commit", decide).await;
+            let error = match done {
+                Ok(()) => {
+                    fault::point(format_args!("tcc.{PLACE}.decided"));
+                    return self.engine.settle(xid);
+                }
+                // Another attempt with this key has taken over, and comes to the same.
+                Err(TransactionError::Refused(WorkError::Key(_))) => return,
+                Err(TransactionError::Refused(WorkError::Log(
+                    error @ LogError::Refused { .. },
+                ))) => {
+                    let error = tradewind::service::answer::chain(&error);
+                    tracing::error!(%xid, error, "what was answered as placed is decided otherwise");
+                    return;
+                }
+                Err(error) => error,
+            };
+            let error = tradewind::service::answer::chain(&error);
+            tracing::warn!(%xid, error, "a placed order is not written down yet");
+            tokio::time::sleep(pause).await;
+        }
+        tracing::error!(%xid, "a placed order is not written down; the deadline will");
     }
 
     async fn commit(

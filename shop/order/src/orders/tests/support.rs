@@ -49,6 +49,8 @@ pub(super) struct Others {
     seen: Arc<Mutex<Vec<Seen>>>,
     moods: Arc<Mutex<BTreeMap<&'static str, Mood>>>,
     switch: Arc<Mutex<Option<Switch>>>,
+    /// Which branches are tried, and which are closed before that.
+    fences: Arc<Mutex<BTreeMap<(String, String), bool>>>,
 }
 
 /// What is set to which value when the first Try comes.
@@ -81,6 +83,7 @@ async fn branch(
     Path((action, step)): Path<(String, String)>,
     Json(body): Json<Value>,
 ) -> Result<Response, Failure> {
+    let branch = (action.clone(), body["xid"].to_string());
     let seen = Seen { action: action.clone(), step: step.clone(), body };
     others.seen.lock().unwrap().push(seen);
     if step == "try"
@@ -90,6 +93,13 @@ async fn branch(
     }
     let mood = others.moods.lock().unwrap().get(action.as_str()).copied();
     match mood.filter(|it| (step == "try") == (*it != Mood::Leaves)) {
+        None if step == "close" => {
+            let tried = *others.fences.lock().unwrap().entry(branch).or_insert(false);
+            Ok(Json(json!({"tried": tried})).into_response())
+        }
+        None if step == "try" && !*others.fences.lock().unwrap().entry(branch).or_insert(true) => {
+            Err(Problem::new(StatusCode::CONFLICT, "tcc.suspended", "closed before it came").into())
+        }
         None => Ok(Json(json!({"state": "done"})).into_response()),
         Some(Mood::Refuses(code)) => {
             let mut problem = Problem::new(StatusCode::CONFLICT, code, "not this time");
@@ -202,9 +212,9 @@ impl Life {
         let name = ServiceName::parse("order").unwrap();
         let identity = Identity::new(name, keys.seal().clone());
         let peers = Peers::new(discovery.clone(), Client::standard(&tasks), identity);
-        let engine = super::super::engine(&database, &clock, peers, (quick(), decider), &tasks);
+        let deciders = super::super::engine(&database, &clock, peers, (quick(), decider), &tasks);
         let consumer = Consumer::new("order", database.clone(), keys.seal(), Arc::clone(&clock));
-        let mut orders = Orders::new(database, engine, Prices, clock, settings);
+        let mut orders = Orders::new(database, deciders, Prices, clock, settings, &tasks);
         orders.lease = lease.unwrap_or(orders.lease);
         let running = Running::start("order", api::router(orders.clone(), &consumer)).await;
         Self { running, orders, tasks }
