@@ -18,7 +18,7 @@ pub const JOIN_3: Invariant =
 /// JOIN-4.
 pub const JOIN_4: Invariant = Invariant {
     number: "JOIN-4",
-    statement: "every order that a caller was told is placed exists and is placed",
+    statement: "every order that a caller was told is placed exists and is placed, or about to be",
 };
 
 /// Those that are looked at, in the order in which they are told. JOIN-4 needs the callers' list.
