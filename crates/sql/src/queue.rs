@@ -1,7 +1,7 @@
 //! A bounded queue between callers, who never wait to put work in, and the threads that do it.
 //!
 //! Work that nobody waits for lies in a line of its own. It is done with the next work that
-//! somebody waits for, after it, or when its own time has come.
+//! somebody waits for, after it, or when its own time has come, before any other then.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,9 +39,13 @@ impl State {
         self.jobs.len() + self.leisurely.len()
     }
 
-    /// What is done next when something is done anyway.
+    /// What is done next when something is done anyway. What has waited long enough is first, or
+    /// whoever keeps coming would keep it waiting.
     fn next(&mut self) -> Option<Box<dyn Job>> {
-        self.jobs.pop_front().or_else(|| self.leisurely.pop_front().map(|it| it.1))
+        if self.jobs.is_empty() || self.rest() == Some(Duration::ZERO) {
+            return self.leisurely.pop_front().map(|it| it.1);
+        }
+        self.jobs.pop_front()
     }
 
     /// How long the thread may sleep unless somebody comes; `None` for ever.
@@ -199,6 +203,15 @@ mod tests {
         assert_eq!(queue.pop().unwrap().name(), "waited for");
         assert_eq!(queue.len(), 1);
         assert_eq!(queue.try_pop().unwrap().name(), "at leisure", "in the same batch");
+    }
+
+    #[test]
+    fn what_had_time_is_not_kept_waiting_by_those_who_keep_coming() {
+        let queue = Queue::new(8);
+        queue.push(Box::new(Named("waited for"))).unwrap();
+        queue.push_leisurely(Box::new(Named("at leisure")), Duration::ZERO).unwrap();
+        let next = [queue.pop(), queue.try_pop()].map(|it| it.unwrap().name());
+        assert_eq!(next, ["at leisure", "waited for"]);
     }
 
     #[test]

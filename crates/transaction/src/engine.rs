@@ -16,7 +16,7 @@
 //!
 //! A transaction that is [`Declaration::implied`] may be answered between the steps 3 and 4: with
 //! its begin and all its Trys durable it is committed, and step 5 writes that down for those who
-//! have not seen it. What nobody decided is [`mod@close`]d at the deadline, and then committed or
+//! have not seen it. What nobody decided is closed at the deadline, and then committed or
 //! aborted.
 //!
 //! With a coordinator the same six calls mean: a branch of this service's own, reserved in step 2;
@@ -127,6 +127,13 @@ pub enum LogError {
     /// Others changed it again and again in between.
     #[error("{xid} is being changed by others")]
     Contended {
+        /// The transaction.
+        xid: Xid,
+    },
+    /// It may be committed already: only who began it, or knows that a branch is not tried, may
+    /// abort it. See [`Engine::decide_abort`].
+    #[error("{xid} may be committed already")]
+    Implied {
         /// The transaction.
         xid: Xid,
     },

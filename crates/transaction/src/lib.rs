@@ -7,13 +7,13 @@
 //! - [`engine`]: initiating. The log lies in the initiating service's own database, so begin and
 //!   decision are part of the caller's local transactions: an order costs the caller three durable
 //!   steps (begin with the own Try; the remote Trys, all at once; decision with the own Confirm), of
-//!   which the first two can be taken beside each other ([`Engine::try_beside`]). With
-//!   [`Setup::coordinator`] a server of the estate decides and drives instead, and the same calls
+//!   which the first two can be taken beside each other ([`Engine::try_beside`]), and the third
+//!   after the answer ([`Declaration::implied`]). With [`Setup::coordinator`] a server of the estate decides and drives instead, and the same calls
 //!   mean a branch of the initiator's own: two more durable steps, and nothing to drive here.
 //! - [`mod@participant`]: taking part. A [`Participant`] says what its three steps do; the library
 //!   mounts them, and writes [the fence](fence) row in the same local transaction as their effect,
 //!   so that repeats, late Trys and Cancels without a Try have the right effect, or none.
-//! - [`machine`]: the rules, without IO: tables, invariants TX-1 to TX-4, property tests.
+//! - [`machine`]: the rules, without IO: tables, invariants TX-1 to TX-5, property tests.
 //! - [`wire`]: what the two say to each other.
 //!
 //! # Taking part
@@ -116,7 +116,8 @@
 //! up with [`Engine::outcome`]; nobody needs to guess.
 //!
 //! # Promises
-//! - Commit, abort and time-out are one compare-and-set; after the deadline only an abort wins.
+//! - Commit, abort and time-out are one compare-and-set; after the deadline only an abort wins,
+//!   unless it is implied: then what its participants hold decides.
 //! - A begin is durable before its decision, and a decision before anything of it is sent. Every
 //!   declared branch hears of it, also those whose Try was never answered. What was tried beside a
 //!   begin that is lost is given back when its participants ask.

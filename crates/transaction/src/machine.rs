@@ -6,7 +6,8 @@
 //! - **TX-1** All branches agree with the decision: a Confirm is only ever sent after Committing
 //!   is durable, a Cancel only after Aborting is, and neither phase is ever left for the other.
 //! - **TX-2** Every transaction ends within its limit or is on the list for a human: Trying ends
-//!   at the deadline, the second phase is repeated until each branch has answered, and a branch
+//!   at the deadline (when it is implied, as soon as every branch has said whether it is tried, which
+//!   is asked then), the second phase is repeated until each branch has answered, and a branch
 //!   that keeps failing is listed with reason, attempts and next attempt.
 //! - **TX-3** No branch is both confirmed and cancelled: a fence row leaves TRIED once, to one of
 //!   two final states.

@@ -254,6 +254,8 @@ pub struct Log {
     pub stuck: bool,
     /// How often it changed.
     pub version: i64,
+    /// Whether it is committed as soon as it is tried, and closed at its deadline.
+    pub implied: bool,
     /// The branches that have answered the decision.
     pub answered: Vec<u16>,
 }

@@ -39,7 +39,7 @@ const FENCES: &str = "SELECT xid, branch, initiator, status, changed_ms FROM tra
 const BROKER_FENCES: &str = "SELECT xid, branch, initiator, state, at_ms FROM branch_fence \
      WHERE ? < xid AND xid <= ?";
 const LOG: &str = "SELECT xid, name, phase, deadline_ms, begun_ms, due_ms, stuck, version, \
-     branches FROM tradewind_tcc WHERE ? < xid AND xid <= ?";
+     branches, implied FROM tradewind_tcc WHERE ? < xid AND xid <= ?";
 const DECLARED: &str = "SELECT declared FROM tradewind_tcc WHERE xid = ?";
 const VERSION: &str = "SELECT version FROM tradewind_tcc WHERE xid = ?";
 const DRIVERS: &str = "SELECT COUNT(*) FROM tradewind_tcc_driver WHERE ? <= until_ms";
@@ -247,7 +247,9 @@ fn log(row: &Row, service: &'static str) -> Result<Option<(String, Log)>, Error>
     let Some(phase) = Phase::of(row.get(2)?) else { return Ok(None) };
     let branches: String = row.get(8)?;
     let branches: Vec<Branch> = serde_json::from_str(&branches).unwrap_or_default();
-    let answered = branches.iter().filter(|it| it.done && it.index != 0).map(|it| it.index);
+    // What is undecided has only said that it is tried.
+    let decided = phase != Phase::Trying;
+    let answered = branches.iter().filter(|it| decided && it.done && it.index != 0);
     let log = Log {
         service,
         name: row.get(1)?,
@@ -257,7 +259,8 @@ fn log(row: &Row, service: &'static str) -> Result<Option<(String, Log)>, Error>
         due_ms: row.get(5)?,
         stuck: row.get(6)?,
         version: row.get(7)?,
-        answered: answered.collect(),
+        implied: row.get(9)?,
+        answered: answered.map(|it| it.index).collect(),
     };
     Ok(Some((row.get(0)?, log)))
 }

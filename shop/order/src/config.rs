@@ -90,18 +90,7 @@ impl Config {
             &(Duration::ZERO..=60 * second),
             "how long a price of inventory serves the orders that are placed; 0s: each asks",
         );
-        let range = Duration::from_millis(100)..=Duration::from_secs(60);
-        let mut limit = |key, default: u64, meaning| {
-            section.get_within(key, Duration::from_secs(default), &range, meaning)
-        };
-        let meaning = "longest time until an order is placed or refused";
-        let place_limit = limit("place_limit", 2, meaning);
-        let meaning = "longest time until an order is cancelled or that is refused";
-        let cancel_limit = limit("cancel_limit", 5, meaning);
-        let meaning = "most orders in the making at a time, and as many waiting; \
-                       fewer are let in while they are late";
-        let placing_max = section.get_within("placing_max", 256, &(8..=10_000), meaning);
-        let orders = orders::Settings { place_limit, cancel_limit, placing_max };
+        let orders = bounds(&mut section);
         let meaning = "who decides the transactions of orders: `embedded`, this service in its own \
                        database, or `coordinator`, the server of that name";
         let transactions = section.get("transactions", Decider::default(), meaning);
@@ -130,6 +119,26 @@ impl Config {
         let all = DEMO_USERS.iter().filter(|_| self.demo_users);
         all.map(|it| (it.username.to_owned(), it.password.to_owned())).collect()
     }
+}
+
+/// The bounds of placing and cancelling.
+fn bounds(section: &mut Section<'_>) -> orders::Settings {
+    let range = Duration::from_millis(100)..=Duration::from_secs(60);
+    let mut limit = |key, default: u64, meaning| {
+        section.get_within(key, Duration::from_secs(default), &range, meaning)
+    };
+    let meaning = "longest time until an order is placed or refused";
+    let place_limit = limit("place_limit", 2, meaning);
+    let meaning = "longest time until an order is cancelled or that is refused";
+    let cancel_limit = limit("cancel_limit", 5, meaning);
+    let meaning = "most orders in the making at a time, and as many waiting; \
+                   fewer are let in while they are late";
+    let placing_max = section.get_within("placing_max", 256, &(8..=10_000), meaning);
+    let meaning = "whether an order is answered as soon as it is begun and all is tried, before \
+                   that is written down; every participant and every instance of order must \
+                   know this before it is switched on";
+    let parallel_commit = section.get("parallel_commit", true, meaning);
+    orders::Settings { place_limit, cancel_limit, placing_max, parallel_commit }
 }
 
 fn policy(section: &mut Section<'_>) -> Policy {

@@ -1,7 +1,7 @@
 //! Orders: placing, reading, cancelling, and hearing that they shipped.
 //!
 //! # Placing
-//! Three durable steps for the caller, and a fourth that nobody waits for:
+//! Two durable steps for the caller, beside each other, and two that nobody waits for:
 //!
 //! 1. one local transaction: the claim of the idempotency key (which fixes order id and xid), the
 //!    begin record of the transaction with its branches, the order in the state *placing*;
@@ -11,16 +11,23 @@
 //! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
 //! 4. the Confirms, repeated until each branch has answered.
 //!
+//! The buyer is answered after step 2: the transaction is *implied* ([`tradewind::transaction`]), so
+//! it is committed then, and step 3 writes that down, with the next commit that somebody waits for.
+//! Whoever reads orders of this process before that has it written down first (`deciding`); another
+//! instance looks again for a moment at what is *placing*. With `order.parallel_commit` off, and for
+//! what an earlier attempt had begun, the answer comes after step 3.
+//!
 //! A definite failure is a durable abort: the order is *failed*, in the same local transaction. What
 //! the business refused (too little stock) stays refused under its key; after anything else the key
 //! is free again. When this process dies in between, a repeat of the request goes on with the
-//! same order and the same xid; if nobody repeats, the transaction is aborted at its deadline. When
-//! it dies before step 1 is durable, a repeat begins another order, and what the Trys had reserved
+//! same order and the same xid; if nobody repeats, every branch is closed at the deadline, and the
+//! order is *placed* if all of them are tried, or *failed*. When it dies before step 1 is durable, a repeat begins another order, and what the Trys had reserved
 //! for the first is given back after its deadline.
 //! The same holds when the client goes away, which ends the work on its request.
 //! So many orders are in the making at a time as can be decided in their time (`admission`);
 //! others wait for a part of theirs, or are refused at once with 503.
-//! When it cannot be told whether step 3 was committed, the answer is 202 with the order to ask for.
+//! When the answer has to wait for step 3 and it cannot be told whether that was committed, it is 202
+//! with the order to ask for.
 //!
 //! With `order.transactions = "coordinator"` the same steps mean: step 1 writes the Try of the
 //! order's own branch instead of a log; step 2 is one request, with which the coordinator begins and
@@ -48,6 +55,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 use tradewind::base::id::Xid;
 use tradewind::base::{Clock, Tasks, id_type};
 use tradewind::idempotency::{self, Terms};
@@ -75,6 +83,8 @@ pub struct Settings {
     pub place_limit: Duration,
     /// The most orders in the making at a time; as many more wait for a place.
     pub placing_max: u32,
+    /// Whether an order is answered before step 3.
+    pub parallel_commit: bool,
     /// The longest time to ask whether an order can be cancelled.
     pub cancel_limit: Duration,
 }
@@ -240,11 +250,16 @@ impl<I> Orders<I> {
             return;
         }
         // They are queued at leisure, and go with the next that is not.
-        let nudge = self.database.transaction("order asked", |_| Ok::<_, sql::Error>(()));
-        let (nudged, ()) = tokio::join!(nudge, wait.ended());
-        if let Err(error) = nudged {
-            tracing::debug!(error = chain(&error), "nothing hurries what was answered");
-        }
+        let nudge = async {
+            let nudged =
+                self.database.transaction("order asked", |_| Ok::<_, sql::Error>(())).await;
+            if let Err(error) = nudged {
+                tracing::debug!(error = chain(&error), "nothing hurries what was answered");
+            }
+        };
+        // What is not written down by then is read as it is: still placing.
+        let both = async { tokio::join!(nudge, wait.ended()) };
+        let _ended = timeout(deciding::PATIENCE, both).await;
     }
 
     fn terms(&self) -> Terms {

@@ -254,12 +254,13 @@ impl Buyer {
         let Reply::Definite(answer) = reply else { return };
         let order = answer.json();
         let state = order["state"].as_str().unwrap_or_default();
+        // Whoever answered may have died before it wrote that down: then it is found out later.
         let legal = match entry.cancelling {
-            Cancelling::Never => ["placed", "shipped"].contains(&state),
+            Cancelling::Never => ["placing", "placed", "shipped"].contains(&state),
             Cancelling::Cancelled => state == "cancelled",
             Cancelling::TooLate => state == "shipped",
             Cancelling::Unknown(_) => {
-                ["placed", "shipped", "cancelling", "cancelled"].contains(&state)
+                ["placing", "placed", "shipped", "cancelling", "cancelled"].contains(&state)
             }
         };
         if answer.status != StatusCode::OK || order["id"] != id || !legal {

@@ -23,7 +23,7 @@ pub(crate) struct Branch {
 pub(crate) enum BranchError {
     #[error("the message of the branch did not change")]
     Message(#[from] MessageError),
-    #[error("a Cancel came before this Try")]
+    #[error("a Cancel or Close came before this Try")]
     Suspended,
     #[error("the deadline of this Try has passed")]
     Expired,

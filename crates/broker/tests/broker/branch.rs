@@ -68,6 +68,32 @@ async fn a_branch_is_invisible_until_confirmed_and_can_be_found_by_its_transacti
 }
 
 #[tokio::test]
+async fn a_closed_branch_says_whether_it_is_tried_and_takes_no_try_after_it() {
+    let (estate, broker, warehouse) = set_up().await;
+    let (tried, early) = (xid(&estate), xid(&estate));
+    let close = async |xid: Xid| {
+        let reply = broker.post("/tcc/message/close", &settle(xid)).await;
+        (reply.status, reply.json()["tried"].clone())
+    };
+    let body = reserve(&estate, tried, "tried", 60_000);
+    assert_eq!(call(&broker, "try", &body).await, (200, "tried".into()));
+    for _ in 0..2 {
+        assert_eq!(close(tried).await, (200, json!(true)));
+        assert_eq!(close(early).await, (200, json!(false)));
+    }
+    let late = reserve(&estate, early, "early", 60_000);
+    assert_eq!(call(&broker, "try", &late).await, (409, "tcc.suspended".into()));
+    // It keeps what it holds, and nothing is decided by it.
+    assert_eq!(broker.state(MessageId::of_branch(tried, 3)).await, "prepared");
+    assert_eq!(call(&broker, "confirm", &settle(tried)).await, (200, "confirmed".into()));
+    assert_eq!(call(&broker, "cancel", &settle(early)).await, (200, "cancelled".into()));
+    assert_eq!((close(tried).await, close(early).await), ((200, json!(true)), (200, json!(false))));
+    until("delivered", async || warehouse.effects().await == ["tried"]).await;
+    let foreign = json!({"xid": tried, "branch": 3, "initiator": "points"});
+    assert_eq!(broker.post("/tcc/message/close", &foreign).await.status, 403);
+}
+
+#[tokio::test]
 async fn a_cancelled_branch_is_never_delivered_and_a_late_try_is_refused() {
     let (estate, broker, warehouse) = set_up().await;
     let (tried, early, late) = (xid(&estate), xid(&estate), xid(&estate));

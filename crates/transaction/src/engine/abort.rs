@@ -11,11 +11,12 @@ use crate::machine::global::Phase;
 use crate::participant::BranchError;
 
 /// Decides to abort; with a lease, only while it is held. `false` when it was decided before.
+/// `nobody`: it is known that nobody was or will be told that it is committed.
 pub(super) fn abort(
     tx: &mut Transaction<'_>,
     clock: &dyn Clock,
     hooks: &Hooks,
-    xid: Xid,
+    (xid, nobody): (Xid, bool),
     reason: &str,
     lease: Option<Epoch>,
 ) -> Result<bool, LogError> {
@@ -26,6 +27,9 @@ pub(super) fn abort(
         record.global.abort().map_err(|source| LogError::Refused { xid, source })?;
         if before != Phase::Trying {
             return Ok(false);
+        }
+        if record.global.implied && !nobody {
+            return Err(LogError::Implied { xid });
         }
         let due = record.global.next().map(|_| now);
         if !log::store(tx, &record, now, due, Some(reason), lease)? {

@@ -5,13 +5,16 @@
 //! answers stay true until somebody decides: all hold it, then the transaction is committed, and
 //! who began it may have said so; one does not, then nobody ever said so, and it may be aborted.
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 use tradewind_base::id::Xid;
 use tradewind_base::{Context, TraceContext, fault};
 use tradewind_service::answer::chain;
 use tradewind_sql::{Error, Transaction, TransactionError};
 
-use super::decide::{self, Decided};
+use super::decide::{self, Decided, MayAbort};
 use super::declaration::{Declaration, Declared};
 use super::driver::judge;
 use super::log::{Epoch, Record};
@@ -28,16 +31,23 @@ enum Said {
 }
 
 impl Engine {
-    /// Asks every participant once. What was never heard of is not known.
+    /// Asks every participant once, for as long as a decision may take. The first that is not tried
+    /// is enough; who is not heard may hold its part.
     pub(super) async fn close_all(&self, it: &Declaration) -> Decided {
+        let until = Instant::now() + self.inner.settings.decide;
         let asked = it.branches.iter().map(|branch| self.inner.ask_closed(it.xid, branch));
-        let within = tokio::time::timeout(self.inner.settings.decide, join_all(asked));
-        let said = within.await.unwrap_or_default();
-        fault::point(format_args!("tcc.{}.closed", it.name));
-        if said.iter().any(|it| matches!(it, Said::Untried)) {
-            return Decided::Abort(it.xid.into());
+        let (mut asked, mut tried) = (asked.collect::<FuturesUnordered<_>>(), 0);
+        while let Ok(Some(said)) = timeout_at(until, asked.next()).await {
+            match said {
+                Said::Untried => {
+                    fault::point(format_args!("tcc.{}.closed", it.name));
+                    return Decided::Abort(MayAbort::of_nobody(it.xid));
+                }
+                Said::Of(Answer::Done) => tried += 1,
+                Said::Of(_) => {}
+            }
         }
-        let tried = said.iter().filter(|it| matches!(it, Said::Of(Answer::Done))).count();
+        fault::point(format_args!("tcc.{}.closed", it.name));
         if tried == it.branches.len() { Decided::Commit(it.xid.into()) } else { Decided::Unknown }
     }
 }

@@ -38,31 +38,39 @@ pub struct MayAbort(Leave);
 struct Leave {
     xid: Xid,
     decided: bool,
+    /// Nobody was or will be told that it is committed.
+    nobody: bool,
 }
 
 impl From<Xid> for MayCommit {
     fn from(xid: Xid) -> Self {
-        Self(Leave { xid, decided: false })
+        Self(Leave { xid, decided: false, nobody: false })
     }
 }
 
+/// Not for what is [implied](Declaration::implied): [`LogError::Implied`].
 impl From<Xid> for MayAbort {
     fn from(xid: Xid) -> Self {
-        Self(Leave { xid, decided: false })
+        Self(Leave { xid, decided: false, nobody: false })
     }
 }
 
 impl MayCommit {
     /// After the coordinator said that it is committed.
     pub(super) const fn after(xid: Xid) -> Self {
-        Self(Leave { xid, decided: true })
+        Self(Leave { xid, decided: true, nobody: false })
     }
 }
 
 impl MayAbort {
     /// After the coordinator said that it is aborted, or for what it never heard of.
     pub(super) const fn after(xid: Xid) -> Self {
-        Self(Leave { xid, decided: true })
+        Self(Leave { xid, decided: true, nobody: true })
+    }
+
+    /// For one of the own log, of which nobody was or will be told that it is committed.
+    pub(super) const fn of_nobody(xid: Xid) -> Self {
+        Self(Leave { xid, decided: false, nobody: true })
     }
 }
 
@@ -82,8 +90,8 @@ impl Engine {
     /// Asks for the decision to abort, as [`Engine::decide_commit`]. The coordinator makes it
     /// durable also for a transaction that it does not know. Of what never left this process it is
     /// not asked. An [implied](Declaration::implied) transaction that was resumed may have been
-    /// answered: its participants are asked first, and it is committed if all of them hold their
-    /// part.
+    /// answered: its participants are asked first, and it is to be committed if all of them hold
+    /// their part.
     ///
     /// # Cancel safety
     /// As [`Engine::decide_commit`].
@@ -92,7 +100,7 @@ impl Engine {
             None if declaration.implied && declaration.resumed => {
                 Box::pin(self.close_all(declaration)).await
             }
-            None => Decided::Abort(declaration.xid.into()),
+            None => Decided::Abort(MayAbort::of_nobody(declaration.xid)),
             Some(to) => Box::pin(self.abort_there(declaration, to, reason)).await,
         }
     }
@@ -110,7 +118,7 @@ impl Engine {
         tx: &mut Transaction<'_>,
         leave: impl Into<MayCommit>,
     ) -> Result<(), LogError> {
-        let MayCommit(Leave { xid, decided }) = leave.into();
+        let MayCommit(Leave { xid, decided, .. }) = leave.into();
         if decided {
             return own::settle_here(&self.inner, tx, xid, true);
         }
@@ -132,17 +140,16 @@ impl Engine {
         leave: impl Into<MayAbort>,
         reason: &str,
     ) -> Result<(), LogError> {
-        let MayAbort(Leave { xid, decided }) = leave.into();
+        let MayAbort(Leave { xid, decided, nobody }) = leave.into();
         if decided {
             return own::settle_here(&self.inner, tx, xid, false);
         }
         let Inner { clock, hooks, .. } = &*self.inner;
-        abort::abort(tx, &**clock, hooks, xid, reason, None).map(drop)
+        abort::abort(tx, &**clock, hooks, (xid, nobody), reason, None).map(drop)
     }
 
     /// Aborts a transaction of the own log in a local transaction of its own, and has the Cancels
-    /// sent. Not for an [implied](Declaration::implied) one whose declaration is not at hand: see
-    /// [`Engine::give_up`].
+    /// sent. An [implied](Declaration::implied) one is not aborted so: see [`Engine::give_up`].
     ///
     /// # Errors
     /// As [`Engine::abort`], and as [`Database::transaction`](tradewind_sql::Database::transaction).

@@ -174,7 +174,7 @@ impl Declaration {
         self.xid
     }
 
-    /// After this it cannot be committed.
+    /// After this it cannot be committed, unless it is [implied](Self::implied).
     #[must_use]
     pub const fn deadline(&self) -> Timestamp {
         self.deadline

@@ -1,5 +1,5 @@
-//! The driver: sends Confirms and Cancels, aborts what is past its deadline, keeps the leases and
-//! cleans.
+//! The driver: sends Confirms and Cancels, aborts or closes what is past its deadline, keeps the
+//! leases and cleans.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -272,7 +272,7 @@ impl Inner {
         let aborted = self
             .database
             .transaction("tcc time-out", move |tx: &mut Transaction<'_>| {
-                super::abort::abort(tx, &*clock, &hooks, xid, reason, Some(epoch))
+                super::abort::abort(tx, &*clock, &hooks, (xid, true), reason, Some(epoch))
             })
             .await;
         match aborted {

@@ -195,8 +195,9 @@ pub(super) fn due(
     let mut found = tx.query(sql, params![now, owner, max], |row| row.get::<String>(0))?;
     let sql = "SELECT t.xid FROM tradewind_tcc t
         JOIN tradewind_tcc_shard s ON s.shard = t.shard
-        WHERE t.due_ms > ? AND t.phase IN (2, 3) AND s.owner = ? ORDER BY t.due_ms LIMIT ?";
-    found.extend(tx.query(sql, params![ahead, owner, max], |row| row.get::<String>(0))?);
+        WHERE t.due_ms > ? AND (t.phase IN (2, 3) OR t.implied = 1 AND t.deadline_ms < ?)
+        AND s.owner = ? ORDER BY t.due_ms LIMIT ?";
+    found.extend(tx.query(sql, params![ahead, now, owner, max], |row| row.get::<String>(0))?);
     Ok(found.iter().filter_map(|it| it.parse().ok()).collect())
 }
 

@@ -60,7 +60,8 @@ impl Engine {
     /// also on other instances, until the declared time is up. The first refusal ends it.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the transaction undecided: it is aborted at its deadline.
+    /// Dropping the future leaves the transaction undecided: it is aborted at its deadline, or closed
+    /// if it is [implied](Declaration::implied).
     pub async fn try_all(&self, declaration: &Declaration) -> Tried {
         let name = declaration.name.as_ref();
         fault::point(format_args!("tcc.{name}.begun"));

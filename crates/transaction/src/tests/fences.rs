@@ -26,6 +26,9 @@ on_each_database! {
     one_xid_for_two_things_is_refused,
     racing_calls_of_one_branch_end_it_once,
     several_at_once_stand_each_for_itself,
+    /// R5.3
+    a_closed_branch_takes_no_try_and_keeps_what_it_holds,
+    a_close_that_races_a_try_says_what_came_of_it,
     cleaning_deletes_old_final_rows_only,
     cleaning_keeps_up_with_what_is_done,
 }
@@ -248,6 +251,49 @@ async fn cleaning_keeps_up_with_what_is_done(kind: Kind) {
     .await;
     until(async || count(&world.orders, "SELECT COUNT(*) FROM tradewind_tcc").await == Some(0))
         .await;
+}
+
+impl Branch<'_> {
+    /// Closes it: whether it is tried.
+    async fn close(&self) -> bool {
+        let body = json!({"xid": self.xid, "branch": 1, "initiator": "order"});
+        let reply = self.world.stock.send("close", "order", &body).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        reply.json()["tried"].as_bool().unwrap()
+    }
+}
+
+async fn a_closed_branch_takes_no_try_and_keeps_what_it_holds(kind: Kind) {
+    let world = World::new(kind).await;
+    let (early, tried) = (Branch::new(&world), Branch::new(&world));
+    assert!(!early.close().await && !early.close().await);
+    assert_eq!(early.try_(2).await, is(409, "tcc.suspended"));
+    assert_eq!(early.second("confirm").await, is(409, "tcc.conflict"));
+    assert_eq!(early.second("cancel").await, is(200, "cancelled"));
+    assert_eq!(tried.try_(2).await, is(200, "tried"));
+    assert!(tried.close().await && tried.close().await);
+    assert_eq!((tried.try_(2).await, tried.fence().await), (is(200, "tried"), 1));
+    assert_eq!(tried.second("confirm").await, is(200, "confirmed"));
+    assert!(tried.close().await);
+    assert_eq!(world.stock.goods().await, (8, 0, 2));
+    let body = json!({"xid": tried.xid, "branch": 1, "initiator": "order"});
+    assert_eq!(world.stock.send("close", "other", &body).await.status, 403);
+    let other = Branch::new(&world);
+    assert_eq!(other.try_(2).await, is(200, "tried"));
+    assert_eq!(other.second("cancel").await, is(200, "cancelled"));
+    assert!(!other.close().await, "what it held is given back");
+}
+
+async fn a_close_that_races_a_try_says_what_came_of_it(kind: Kind) {
+    let world = World::new(kind).await;
+    for _ in 0..20 {
+        let branch = Branch::new(&world);
+        let (tried, closed) = tokio::join!(branch.try_(1), branch.close());
+        assert_eq!(closed, tried == is(200, "tried"), "{tried:?}");
+        assert_eq!(closed, branch.fence().await == 1);
+        assert_eq!(branch.second("cancel").await, is(200, "cancelled"));
+    }
+    assert_eq!(world.stock.goods().await, (10, 0, 0));
 }
 
 async fn several_at_once_stand_each_for_itself(kind: Kind) {

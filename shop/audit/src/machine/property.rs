@@ -53,6 +53,7 @@ impl Tcc {
             Begun::Never => "",
         };
         Some(Log {
+            implied: false,
             service: "order",
             name: name.into(),
             phase: self.phase,

@@ -284,6 +284,7 @@ fn log(phase: Phase, answered: &[u16]) -> Log {
         due_ms: Some(NOW),
         stuck: false,
         version: 1,
+        implied: false,
         answered: answered.to_vec(),
     }
 }
@@ -306,8 +307,12 @@ fn fences_that_contradict_the_log_are_reported() {
         let no = matches!(phase, Phase::Aborting | Phase::Aborted);
         assert_eq!(said(Committed).is_empty(), yes, "{phase:?}");
         assert_eq!(said(RolledBack).is_empty(), no, "{phase:?}");
+        assert_eq!(said(Suspended).is_empty(), no, "{phase:?}");
         // While it is open a branch may be closed, from which an abort follows.
-        assert_eq!(said(Suspended).is_empty(), no || phase == Phase::Trying, "{phase:?}");
+        let closing = Log { implied: true, ..log.clone() };
+        let said_closing = |status| unfounded(Some(&closing), &[fence(status)]);
+        assert_eq!(said_closing(Suspended).is_empty(), no || phase == Phase::Trying, "{phase:?}");
+        assert_eq!(said_closing(RolledBack).is_empty(), no, "{phase:?}");
         assert!(said(Tried).is_empty());
         let over = matches!(phase, Phase::Committed | Phase::Aborted);
         assert_eq!(!missing(Some(&log), Tried).is_empty(), over, "{phase:?}");
@@ -348,6 +353,12 @@ fn a_transaction_that_nobody_moves_is_reported_unless_a_human_is_asked() {
         assert_eq!(overdue("txn_1", &it, late, NOW).is_some(), undecided, "{phase:?}");
         assert_eq!(overdue("txn_1", &Log { stuck: true, ..it }, late, late), None, "{phase:?}");
     }
+    // What is closed at its deadline is asked about again and again, if need be.
+    let closing = Log { implied: true, due_ms: Some(late), ..log(Phase::Trying, &[]) };
+    assert_eq!(overdue("txn_1", &closing, late + OVERDUE_MS, late + OVERDUE_MS), None);
+    let (now, then) = (late + OVERDUE_MS + 1, late);
+    assert!(overdue("txn_1", &closing, now, now).is_some());
+    assert_eq!(overdue("txn_1", &closing, now, then), None, "the shop stands still");
     let forgotten = Log { due_ms: None, ..log(Phase::Committing, &[]) };
     assert!(overdue("txn_1", &forgotten, NOW, NOW).is_some());
 }

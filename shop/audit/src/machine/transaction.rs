@@ -31,7 +31,8 @@ pub fn unfounded(xid: &str, log: Option<&Log>, fences: &[Fence], now_ms: i64) ->
         let cleaned = it.changed_ms < now_ms - KEPT_MS;
         let decided = log.map(|it| it.phase.fate().decision);
         // Who closes a branch that was not tried has yet to write down what follows from it.
-        if it.status == FenceStatus::Suspended && decided == Some(Decision::Open) {
+        let closing = log.is_some_and(|it| it.implied) && decided == Some(Decision::Open);
+        if it.status == FenceStatus::Suspended && closing {
             continue;
         }
         if decided.map_or(!cleaned, |it| it != wanted) {
@@ -114,15 +115,22 @@ pub fn lost_fence(xid: &str, branch: u16, service: &str) -> Found {
 
 /// A transaction that should have moved on by now; none when it is on the list for a human.
 ///
-/// A shop that is stopped in order leaves nothing undecided, but what is decided may wait for its
-/// next attempt, in another life of the shop: for it, time goes on only up to `alive_ms`, when the
-/// shop was last seen alive; now, if it is.
+/// A shop that is stopped in order leaves nothing undecided but what is being closed; that, and what
+/// is decided, may wait for its next attempt, in another life of the shop: for them, time goes on
+/// only up to `alive_ms`, when the shop was last seen alive; now, if it is.
 #[must_use]
 pub fn overdue(xid: &str, log: &Log, now_ms: i64, alive_ms: i64) -> Option<Found> {
     if log.stuck {
         return None;
     }
     let what = match log.phase {
+        Phase::Trying if log.implied => {
+            let due = log.due_ms.unwrap_or(log.deadline_ms).max(log.deadline_ms);
+            if alive_ms - OVERDUE_MS <= due {
+                return None;
+            }
+            format!("is undecided and was to be closed at {due}")
+        }
         Phase::Trying if log.deadline_ms < now_ms - OVERDUE_MS => {
             format!("is undecided since its deadline at {}", log.deadline_ms)
         }

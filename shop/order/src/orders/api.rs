@@ -11,6 +11,7 @@
 //! | `POST /messages/order-shipped` | for the broker |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ use super::rows::{self, Filter, Known};
 use super::view::{OrderView, Page, Trail};
 use super::{OrderId, Orders, WorkError, shipped};
 use crate::inventory::Inventory;
+use crate::machine::State as Stage;
 
 pub use super::place::{ADDRESS_CHARS_MAX, PLACED_TOPIC};
 
@@ -43,6 +45,10 @@ pub const SHIPPED_TOPIC: &str = "order.shipped";
 pub const SHIPPED_PATH: &str = "/messages/order-shipped";
 /// The most orders a page has.
 pub const PAGE_SIZE_MAX: u32 = 100;
+/// Before an order that is placing is looked at again: another instance of this service may have
+/// answered that it is placed, and be about to write that down.
+const ELSEWHERE: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(20), Duration::from_millis(40)];
 /// The size of a page when none is asked for.
 pub const PAGE_SIZE: u32 = 20;
 
@@ -140,15 +146,18 @@ async fn trail_of<I: Clone + Send + Sync + 'static>(
     Query(query): Query<TrailQuery>,
 ) -> Answer<Trail> {
     let by = query.known()?;
-    if let Known::Order(id) = &by {
-        orders.written(orders.deciding.of_order(*id)).await;
-    }
     let work = move |tx: &mut Transaction<'_>| {
         let found = rows::known(tx, &by)?;
         found.map(|it| Ok::<_, WorkError>((rows::events(tx, &it.id)?, it))).transpose()
     };
-    let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
-    let (events, it) = found.ok_or_else(problems::unknown_id)?;
+    let found = orders.database.read("trail", work.clone()).await.map_err(|it| database(&it))?;
+    let (mut events, mut it) = found.ok_or_else(problems::unknown_id)?;
+    if it.state == Stage::Placing {
+        // Under another id than its own it is only known now.
+        orders.written(orders.deciding.of_order(order_id(&it.id)?)).await;
+        let found = orders.database.read("trail", work).await.map_err(|it| database(&it))?;
+        (events, it) = found.ok_or_else(problems::unknown_id)?;
+    }
     orders.follow(it, events).await
 }
 
@@ -242,8 +251,17 @@ impl<I: Clone + Send + Sync + 'static> Orders<I> {
             let found = rows::header(tx, &id)?.filter(|it| it.user_id == user);
             Ok::<_, WorkError>(found.map(|it| OrderView::read(tx, it)).transpose()?)
         };
-        let found = self.database.read("order", work).await.map_err(|it| database(&it))?;
-        found.ok_or_else(problems::unknown_order)
+        let mut pauses = ELSEWHERE.into_iter();
+        loop {
+            let found = self.database.read("order", work.clone()).await;
+            let found = found.map_err(|it| database(&it))?.ok_or_else(problems::unknown_order)?;
+            match pauses.next() {
+                Some(pause) if found.state == Stage::Placing.as_str() => {
+                    tokio::time::sleep(pause).await;
+                }
+                _ => return Ok(found),
+            }
+        }
     }
 
     /// All that belongs to an order.

@@ -2,22 +2,22 @@
 //!
 //! From the answer until then, a few milliseconds, their rows say *placing*. Whoever was answered
 //! may ask at once, so what reads rows of an order or a user waits here first: with that, this
-//! process shows everybody what it has answered.
+//! process shows everybody what it has answered, while its database works.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tradewind::base::Timestamp;
 
 use super::OrderId;
 
 /// The longest time that a reader waits; it takes a database that is stuck to reach it.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The orders. Clones are handles to the same ones; there are as many as are in the making at most.
+/// The orders. Clones are handles to the same ones. Each keeps its place among those in the making,
+/// so there are no more than may be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Deciding(Arc<Mutex<HashMap<OrderId, Answered>>>);
 
@@ -43,6 +43,11 @@ impl Deciding {
         let (writing, written) = watch::channel(());
         self.lock().insert(id, Answered { user_id: user_id.to_owned(), since, written });
         Mark { all: self.clone(), id, _writing: writing }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.lock().len()).unwrap_or(u32::MAX)
     }
 
     /// Since when this order is placed, as it was answered; none when it is not being written down.
@@ -78,15 +83,11 @@ impl Wait {
         self.0.is_empty()
     }
 
-    /// Returns when all of them are written down, or after [`PATIENCE`].
+    /// Returns when all of them are written down.
     pub(super) async fn ended(self) {
-        let all = async {
-            for mut written in self.0 {
-                while written.changed().await.is_ok() {}
-            }
-        };
-        // What is not written down by then is read as it is: still placing.
-        let _ended = timeout(PATIENCE, all).await;
+        for mut written in self.0 {
+            while written.changed().await.is_ok() {}
+        }
     }
 }
 
@@ -98,6 +99,7 @@ impl Drop for Mark {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
     use tradewind::base::{Clock as _, ManualClock, Rng};
 
     use super::*;
@@ -112,10 +114,10 @@ mod tests {
         assert!(deciding.of_order(two).is_over() && deciding.of_user("bob").is_over());
         let wait = deciding.of_user("alice");
         let _second = deciding.mark(two, "alice", clock.now());
-        let ended = tokio::join!(timeout(PATIENCE / 2, wait.ended()), async { drop(first) });
+        let ended = tokio::join!(timeout(PATIENCE, wait.ended()), async { drop(first) });
         assert!(ended.0.is_ok(), "what came after the question is no reason to wait");
         assert!(deciding.of_order(one).is_over());
-        // Nothing waits without an end.
-        deciding.of_order(two).ended().await;
+        let waits = timeout(PATIENCE, deciding.of_order(two).ended()).await;
+        assert!(waits.is_err(), "it is not written down");
     }
 }

@@ -17,9 +17,10 @@ use tradewind::message::{Draft as Message, MessageId};
 use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
+use tradewind::transaction::engine::MayCommit;
 use tradewind::transaction::{Declaration, LogError, Ran, Tried};
 
-use super::admission::End;
+use super::admission::{End, Entry};
 use super::api::from_orders;
 use super::problems::{self, database};
 use super::rows::{self, New};
@@ -99,6 +100,8 @@ enum GivenUp {
     Now,
     /// That cannot be told.
     Unknown,
+    /// It is committed, or to be.
+    Not(MayCommit),
 }
 
 #[derive(Clone, Debug)]
@@ -126,12 +129,16 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let Some(entry) = self.admission.enter(patience).await else {
             return Err(problems::crowded());
         };
-        let placed = Box::pin(self.place_now(user, key, body, begun)).await;
-        entry.leave(match &placed {
-            Ok(Placed::Now(_)) => End::Timely,
-            Err(failure) if LATE.contains(&failure.problem().status) => End::Late,
-            Ok(_) | Err(_) => End::Other,
-        });
+        // Whoever writes it down after the answer takes its place along.
+        let mut entry = Some(entry);
+        let placed = Box::pin(self.place_now(user, key, (body, begun), &mut entry)).await;
+        if let Some(entry) = entry {
+            entry.leave(match &placed {
+                Ok(Placed::Now(_)) => End::Timely,
+                Err(failure) if LATE.contains(&failure.problem().status) => End::Late,
+                Ok(_) | Err(_) => End::Other,
+            });
+        }
         placed
     }
 
@@ -139,8 +146,8 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         &self,
         user: &User,
         key: Key,
-        body: &Value,
-        begun: Instant,
+        (body, begun): (&Value, Instant),
+        entry: &mut Option<Entry>,
     ) -> Result<Placed, Failure> {
         let scope = Scope::new(&user.id, PLACE).map_err(|it| Failure::internal(&it))?;
         let attempt = Attempt { scope, key, fingerprint: Fingerprint::of_json(body) };
@@ -150,24 +157,29 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             Err(_) if self.known(&attempt).await? => None,
             Err(failure) => return Err(failure),
         };
+        let mut waited = false;
         for _ in 0..ROUNDS {
             let (begun, tried) = Box::pin(self.begin_trying(&attempt, plan.take())).await;
             match begun {
-                Ok(Begun::Work(work)) => return self.carry(&attempt, *work, tried).await,
+                Ok(Begun::Work(work)) => return self.carry(&attempt, *work, tried, entry).await,
                 // Another may begin once that is durable.
                 Ok(Begun::Late(work)) => match self.give_up_late(&attempt, &work).await? {
                     GivenUp::Now => {}
                     GivenUp::Unknown => return Ok(Placed::Unknown(work.order_id)),
+                    GivenUp::Not(leave) => return self.commit_found(&attempt, &work, leave).await,
                 },
                 Ok(Begun::GivenUp(xid)) => self.engine.settle(xid),
                 Ok(Begun::Done(answer)) => return Ok(Placed::Before(answer)),
                 Ok(Begun::InFlight) => {
                     let answered = self.deciding.of_user(&user.id);
-                    if answered.is_over() {
+                    if waited || answered.is_over() {
                         return Err(problems::in_flight());
                     }
-                    // It may be the one that was just answered: then there is an answer in a moment.
+                    // It may be the one that was just answered: then its answer is there in a moment,
+                    // and needs no price.
+                    waited = true;
                     self.written(answered).await;
+                    continue;
                 }
                 Ok(Begun::Mismatch) => return Err(problems::mismatch()),
                 Err(TransactionError::Refused(WorkError::Unpriced)) => {}
@@ -243,7 +255,6 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         let mut declared = self
             .engine
             .declare(PLACE, left)
-            .implied()
             .own(&Own { order_id: id })
             .and_then(|it| {
                 let payload = json!({"order_id": id, "items": items});
@@ -257,8 +268,11 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 declared.branch("points", "points.credit", &payload).map_err(|it| internal(&it))?;
             branch = 3;
         }
-        let declaration =
+        let mut declaration =
             declared.branch(BROKER, ACTION, &message.branch()).map_err(|it| internal(&it))?;
+        if self.settings.parallel_commit {
+            declaration = declaration.implied();
+        }
         let xid = declaration.xid();
         let order = New {
             id,
@@ -283,7 +297,8 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         plan: Option<Plan>,
     ) -> (Result<Begun, TransactionError<WorkError>>, Option<Tried>) {
         let plan = match plan {
-            Some(plan) if self.admission.inside() <= HURRY_MAX => plan,
+            // Those that are only written down are not in a hurry.
+            Some(plan) if self.admission.inside() <= HURRY_MAX + self.deciding.count() => plan,
             plan => return (self.begin(attempt, plan.map(|it| (it, None))).await, None),
         };
         let declaration = plan.declaration.clone();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tradewind::base::{Problem, fault};
-use tradewind::idempotency::{Attempt, StoredAnswer, store};
+use tradewind::idempotency::{Attempt, StoreError, StoredAnswer, store};
 use tradewind::service::Failure;
+use tradewind::service::answer::chain;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError};
 use tradewind::transaction::engine::MayCommit;
@@ -12,13 +13,15 @@ use tradewind::transaction::{Decided, LogError, Tried};
 
 use super::{GivenUp, Placed, Work, answer};
 use crate::inventory::Inventory;
+use crate::orders::admission::{End, Entry};
 use crate::orders::problems::{self, database};
 use crate::orders::rows;
 use crate::orders::view::OrderView;
 use crate::orders::{Orders, PLACE, WorkError};
 
-/// Between attempts to write a decision down.
-const WRITE_PAUSES: [Duration; 4] = [
+/// Before each attempt to write a decision down.
+const WRITE_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
     Duration::from_millis(20),
     Duration::from_millis(100),
     Duration::from_millis(300),
@@ -32,6 +35,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         attempt: &Attempt,
         work: Work,
         tried: Option<Tried>,
+        entry: &mut Option<Entry>,
     ) -> Result<Placed, Failure> {
         tracing::debug!(order.id = %work.order_id, tcc.xid = %work.declaration.xid(), "order begun");
         let tried = match tried {
@@ -40,7 +44,7 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         };
         match tried {
             Tried::Reserved if work.declaration.may_answer() && work.begun.is_some() => {
-                self.answer_first(attempt, work).await
+                self.answer_first(attempt, work, entry)
             }
             Tried::Reserved => match self.engine.decide_commit(&work.declaration).await {
                 Decided::Commit(leave) => self.commit(attempt, &work, leave).await,
@@ -53,16 +57,25 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
 
     /// The order is placed, as its begin and all Trys are durable. That is answered at once, and
     /// written down beside the answer.
-    async fn answer_first(&self, attempt: &Attempt, work: Work) -> Result<Placed, Failure> {
+    fn answer_first(
+        &self,
+        attempt: &Attempt,
+        work: Work,
+        entry: &mut Option<Entry>,
+    ) -> Result<Placed, Failure> {
         let Some((order, begun)) = &work.begun else { return Ok(Placed::Unknown(work.order_id)) };
         let now = self.clock.now();
         let view = OrderView::placed(order, *begun, now);
         let answer = answer(view).map_err(|it| Failure::internal(&it))?;
         let mark = self.deciding.mark(work.order_id, &order.user_id, now);
         let (this, attempt, answered) = (self.clone(), attempt.clone(), answer.clone());
+        let entry = entry.take();
         self.tasks.spawn_plain("order decision", |_| async move {
             this.write_down(&attempt, &work, answered).await;
             drop(mark);
+            if let Some(entry) = entry {
+                entry.leave(End::Timely);
+            }
         });
         Ok(Placed::Now(answer))
     }
@@ -72,46 +85,53 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
     async fn write_down(&self, attempt: &Attempt, work: &Work, answer: StoredAnswer) {
         fault::point(format_args!("tcc.{PLACE}.answered"));
         let (xid, fence) = (work.declaration.xid(), work.fence);
+        // Whose key it is, is no matter of the decision: another attempt may have taken over.
+        let mut with_key = true;
         for pause in WRITE_PAUSES {
+            tokio::time::sleep(pause).await;
             let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
             let answer = answer.clone();
             let decide = move |tx: &mut Transaction<'_>| {
                 this.engine.commit(tx, xid)?;
-                let now = store::now(tx)?;
-                Ok::<_, WorkError>(store::finish(tx, &key, fence, &answer, now, &terms)?)
+                if with_key {
+                    let now = store::now(tx)?;
+                    store::finish(tx, &key, fence, &answer, now, &terms)?;
+                }
+                Ok::<_, WorkError>(())
             };
             let done = self.database.transaction_at_leisure("order commit", decide).await;
             let error = match done {
-                Ok(()) => {
+                // The second: by an earlier round, whose commit was not answered.
+                Ok(())
+                | Err(TransactionError::Refused(WorkError::Key(StoreError::AlreadyDone))) => {
                     fault::point(format_args!("tcc.{PLACE}.decided"));
                     return self.engine.settle(xid);
                 }
-                // Another attempt with this key has taken over, and comes to the same.
-                Err(TransactionError::Refused(WorkError::Key(_))) => return,
                 Err(TransactionError::Refused(WorkError::Log(
                     error @ LogError::Refused { .. },
                 ))) => {
-                    let error = tradewind::service::answer::chain(&error);
+                    let error = chain(&error);
                     tracing::error!(%xid, error, "what was answered as placed is decided otherwise");
                     return;
                 }
                 Err(error) => error,
             };
-            let error = tradewind::service::answer::chain(&error);
-            tracing::warn!(%xid, error, "a placed order is not written down yet");
-            tokio::time::sleep(pause).await;
+            with_key &=
+                !matches!(error, TransactionError::Refused(WorkError::Key(StoreError::Superseded)));
+            tracing::warn!(%xid, error = chain(&error), "a placed order is not written down yet");
         }
         tracing::error!(%xid, "a placed order is not written down; the deadline will");
     }
 
-    async fn commit(
+    /// Durable step 3.
+    async fn decide(
         &self,
         attempt: &Attempt,
         work: &Work,
         leave: MayCommit,
-    ) -> Result<Placed, Failure> {
+    ) -> Result<StoredAnswer, TransactionError<WorkError>> {
         let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
-        let (id, xid, fence) = (work.order_id, work.declaration.xid(), work.fence);
+        let (id, fence) = (work.order_id, work.fence);
         let decide = move |tx: &mut Transaction<'_>| {
             // With the order's own Confirm: it is placed.
             this.engine.commit(tx, leave)?;
@@ -121,7 +141,17 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
             store::finish(tx, &key, fence, &answer, now, &terms)?;
             Ok(answer)
         };
-        match self.database.transaction("order commit", decide).await {
+        self.database.transaction("order commit", decide).await
+    }
+
+    async fn commit(
+        &self,
+        attempt: &Attempt,
+        work: &Work,
+        leave: MayCommit,
+    ) -> Result<Placed, Failure> {
+        let (id, xid) = (work.order_id, work.declaration.xid());
+        match self.decide(attempt, work, leave).await {
             Ok(answer) => {
                 fault::point(format_args!("tcc.{PLACE}.decided"));
                 self.engine.settle(xid);
@@ -154,6 +184,28 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         match self.give_up(attempt, work, &problem).await? {
             GivenUp::Now => Err(problem.into()),
             GivenUp::Unknown => Ok(Placed::Unknown(work.order_id)),
+            GivenUp::Not(leave) => self.commit_found(attempt, work, leave).await,
+        }
+    }
+
+    /// Step 3 for what was to be given up and turned out to be committed, or to be committed.
+    pub(super) async fn commit_found(
+        &self,
+        attempt: &Attempt,
+        work: &Work,
+        leave: MayCommit,
+    ) -> Result<Placed, Failure> {
+        let done = self.decide(attempt, work, leave).await;
+        self.engine.settle(work.declaration.xid());
+        match done {
+            Ok(answer) => Ok(Placed::Now(answer)),
+            Err(TransactionError::Refused(WorkError::Key(_))) => Err(problems::in_flight()),
+            // It was aborted meanwhile, or nobody knows: the order will say.
+            Err(error) => {
+                let xid = work.declaration.xid();
+                tracing::warn!(%xid, error = chain(&error), "failed to commit what is tried");
+                Ok(Placed::Unknown(work.order_id))
+            }
         }
     }
 
@@ -177,8 +229,10 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         fault::point(format_args!("tcc.{PLACE}.before-abort"));
         let leave = match self.engine.decide_abort(&work.declaration, &problem.code).await {
             Decided::Abort(leave) => leave,
-            // It is placed all the same, or nobody knows: the order will say.
-            Decided::Commit(_) | Decided::Unknown => return Ok(GivenUp::Unknown),
+            // It is placed all the same.
+            Decided::Commit(leave) => return Ok(GivenUp::Not(leave)),
+            // Nobody knows: the order will say.
+            Decided::Unknown => return Ok(GivenUp::Unknown),
         };
         let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
         let (code, detail) = (problem.code.clone(), problem.detail.clone());
@@ -206,8 +260,8 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
                 WorkError::Log(LogError::Refused { .. }) | WorkError::Key(_),
             )) => Err(problems::in_flight()),
             Err(error) => {
-                let error = tradewind::service::answer::chain(&error);
-                tracing::error!(%xid, error, "failed to abort; the deadline will");
+                let error = chain(&error);
+                tracing::error!(%xid, error, "failed to abort; the deadline will decide");
                 Ok(GivenUp::Unknown)
             }
         }

@@ -29,6 +29,8 @@ pub(super) async fn an_order_is_cancelled(shop: &Shop) {
     assert_eq!(shop.state(&id).await, "cancelled");
     // Another that has shipped.
     let id = placed(shop, "cancel-2").await;
+    // Nothing ships before that is written down; who looks has it written down.
+    assert_eq!(shop.state(&id).await, "placed");
     for _ in 0..2 {
         assert_eq!(shop.shipped(1, &id).await.status, 204);
     }

@@ -8,7 +8,7 @@ use super::support::*;
 pub(super) const LEASE: Duration = Duration::from_millis(200);
 
 /// The order service dies while the Trys are on their way; the xid of what it began.
-async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
+pub(super) async fn died_trying(shop: &mut Shop, limit: u64, lease: Duration) -> String {
     shop.feels("message", Some(Mood::Hangs));
     let body = basket(&[(1, 2)]);
     tokio::select! {

@@ -134,7 +134,8 @@ pub(super) const ALICE: &str = "usr_1";
 
 pub(super) fn settings(place_ms: u64) -> Settings {
     let place_limit = Duration::from_millis(place_ms);
-    Settings { place_limit, cancel_limit: Duration::from_millis(500), placing_max: 256 }
+    let cancel_limit = Duration::from_millis(500);
+    Settings { place_limit, cancel_limit, placing_max: 256, parallel_commit: true }
 }
 
 pub(super) fn basket(lines: &[(i64, i64)]) -> Value {

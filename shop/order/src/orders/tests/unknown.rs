@@ -1,5 +1,5 @@
-//! The connection to the database is lost at the COMMIT that decides: the answer is 202, and
-//! looking or repeating tells what became of it.
+//! The connection to the database is lost at the COMMIT that decides: the answer was there before, or
+//! is 202, and looking or repeating tells what became of it.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::Value;
 use tradewind::host::testing::Reply;
 
 use super::between::{Between, CUT_AFTER, CUT_BEFORE, PASS};
+use super::crashes::died_trying;
 use super::support::*;
 
 const LEASE: Duration = Duration::from_millis(200);
@@ -43,64 +44,75 @@ async fn repeated(shop: &Shop, key: &str, body: &Value) -> Reply {
     reply
 }
 
-/// R4.2: the order was placed and nobody could tell; it is found there, and by a repeat.
+/// R4.2: it is answered before it is written down, and is placed whatever becomes of that: by another
+/// attempt to write it down.
 #[tokio::test]
-async fn an_order_whose_commit_got_lost_after_it_happened_is_placed() {
-    let (shop, between) = shop_behind("placed", 5000).await;
-    shop.at_first_try(&between.at_commit, CUT_AFTER);
-    let body = basket(&[(1, 2)]);
-    let reply = shop.place("key-1", &body).await;
+async fn an_answered_order_is_placed_although_its_commit_got_lost() {
+    for (name, what) in [("answered_after", CUT_AFTER), ("answered_before", CUT_BEFORE)] {
+        let (shop, between) = shop_behind(name, 5000).await;
+        shop.at_first_try(&between.at_commit, what);
+        let body = basket(&[(1, 2)]);
+        let reply = shop.place("key-1", &body).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        between.does(PASS);
+        let id = reply.json()["id"].as_str().unwrap().to_owned();
+        until(async || shop.state(&id).await == "placed").await;
+        let again = repeated(&shop, "key-1", &body).await;
+        assert_eq!((again.status, again.json()), (201, reply.json()));
+        assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
+        carried_out(&shop).await;
+    }
+}
+
+/// Nobody can write it down until its process has given up: then the deadline finds out.
+#[tokio::test]
+async fn an_answered_order_is_placed_at_its_deadline_at_the_latest() {
+    let (shop, between) = shop_behind("deadline", 1000).await;
+    shop.at_first_try(&between.at_commit, CUT_BEFORE);
+    let reply = shop.place("key-1", &basket(&[(1, 2)])).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let id = reply.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(shop.state(&id).await, "placing", "who asks waits no longer than for a while");
     between.does(PASS);
-    let (id, path) = where_to_look(&reply, "orders/");
-    until(async || shop.get(ALICE, &path).await.status == 200).await;
-    assert_eq!(shop.state(&id).await, "placed");
-    let again = repeated(&shop, "key-1", &body).await;
-    assert_eq!((again.status, again.json()["id"].as_str()), (201, Some(id.as_str())));
-    assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
+    until(async || shop.state(&id).await == "placed").await;
+    carried_out(&shop).await;
+}
+
+/// R4.2: for what an earlier attempt had begun, an answer waits for the decision. It was taken and
+/// nobody could tell, or not; a look or a repeat tells.
+#[tokio::test]
+async fn a_resumed_order_whose_commit_got_lost_is_placed() {
+    for (name, what) in [("resumed_after", CUT_AFTER), ("resumed_before", CUT_BEFORE)] {
+        let (mut shop, between) = shop_behind(name, 10_000).await;
+        let xid = died_trying(&mut shop, 10_000, LEASE).await;
+        let body = basket(&[(1, 2)]);
+        shop.at_first_try(&between.at_commit, what);
+        let mut reply = shop.place("key-1", &body).await;
+        until(async || {
+            if reply.status == 409 {
+                reply = shop.place("key-1", &body).await;
+            }
+            reply.status != 409
+        })
+        .await;
+        between.does(PASS);
+        let (id, path) = where_to_look(&reply, "orders/");
+        until(async || shop.get(ALICE, &path).await.status == 200).await;
+        let again = repeated(&shop, "key-1", &body).await;
+        let (placed, same) = (again.json(), (Some(id.as_str()), Some(xid.as_str())));
+        assert_eq!(again.status, 201, "{again:?}");
+        assert_eq!((placed["id"].as_str(), placed["xid"].as_str()), same);
+        carried_out(&shop).await;
+    }
+}
+
+/// Every branch is confirmed, and the books are right.
+async fn carried_out(shop: &Shop) {
     for action in ["inventory.reserve", "points.credit", "message"] {
         until(async || !shop.seen(action, "confirm").is_empty()).await;
         assert_eq!(shop.seen(action, "cancel").len(), 0);
     }
     assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
-    assert_eq!(shop.violations().await, []);
-}
-
-/// R4.2: it had not happened: a repeat goes on with the same order.
-#[tokio::test]
-async fn an_order_whose_commit_never_came_is_placed_by_a_repeat() {
-    let (shop, between) = shop_behind("repeated", 10_000).await;
-    shop.at_first_try(&between.at_commit, CUT_BEFORE);
-    let body = basket(&[(1, 2)]);
-    let reply = shop.place("key-1", &body).await;
-    between.does(PASS);
-    let (id, _) = where_to_look(&reply, "orders/");
-    let again = repeated(&shop, "key-1", &body).await;
-    assert_eq!((again.status, again.json()["id"].as_str()), (201, Some(id.as_str())));
-    assert_eq!(shop.state(&id).await, "placed");
-    assert_eq!(shop.states().await, [("placed".to_owned(), 1)].into());
-    assert_eq!(shop.violations().await, []);
-}
-
-/// It had not happened and nobody repeats: looking becomes definite at the deadline.
-#[tokio::test]
-async fn an_order_whose_commit_never_came_fails_at_its_deadline() {
-    let (shop, between) = shop_behind("failed", 1000).await;
-    shop.at_first_try(&between.at_commit, CUT_BEFORE);
-    let body = basket(&[(1, 2)]);
-    let reply = shop.place("key-1", &body).await;
-    between.does(PASS);
-    let (id, path) = where_to_look(&reply, "orders/");
-    until(async || shop.state(&id).await == "failed").await;
-    let reason = shop.get(ALICE, &path).await.json()["reason"].clone();
-    assert!(reason.as_str().is_some_and(|it| it.contains("nothing was ordered")), "{reason}");
-    for action in ["inventory.reserve", "points.credit", "message"] {
-        until(async || !shop.seen(action, "cancel").is_empty()).await;
-        assert_eq!(shop.seen(action, "confirm").len(), 0);
-    }
-    // The key is free for another attempt, which is another order.
-    let again = repeated(&shop, "key-1", &body).await;
-    assert_eq!(again.status, 201, "{again:?}");
-    assert_ne!(again.json()["id"].as_str(), Some(id.as_str()));
     assert_eq!(shop.violations().await, []);
 }
 
