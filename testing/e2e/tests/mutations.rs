@@ -15,6 +15,7 @@
 //! | `message-before-decision` | what was never placed ships | SHIP-2, MSG-3 |
 //! | `dedup-forgotten` | a message that comes again revives a cancelled order | SHIP-2 |
 //! | `void-ignored` | what has shipped is cancelled all the same | SHIP-2 |
+//! | `close-forgotten` | what was answered as placed is aborted at its deadline | JOIN-4 |
 //!
 //! A payment that comes after its order was given up, the classic among a shop's bugs, has no place
 //! here: orders are paid on delivery, and there is no online payment to come late.
@@ -196,6 +197,32 @@ async fn a_forgotten_dedup_row_is_found() {
         } else {
             shop.is_clean().await;
         }
+    }
+}
+
+/// TX-5: the order service dies between its answer and writing it down, and whoever comes next does
+/// not ask whether all was tried.
+#[tokio::test]
+async fn an_answer_that_is_forgotten_is_found() {
+    let mut shop = Shop::open(&[("warehouse.ship_after", "600s")]).await;
+    let point = "tcc.order.place.answered";
+    for bug in [false, true] {
+        if bug {
+            shop.estate.bug("close-forgotten");
+        }
+        shop.estate.arm(point);
+        eventually("it answers and dies", LIMIT, async || {
+            let key = format!("answered-{bug}");
+            let answer = place(&mut shop.buyer, &key, &basket(PRODUCT, 1)).await;
+            wanted(answer, |_| shop.estate.has_died(point))
+        })
+        .await;
+        // Its death is mostly faster than its answer, which comes to the same: it was given.
+        let sql = "SELECT id FROM order_header ORDER BY created_at_ms DESC LIMIT 1";
+        let id = shop.estate.text("order", sql).expect("an order");
+        shop.estate.settled().await;
+        let verdict = shop.estate.audit(&[id]).await;
+        if bug { verdict.is_broken("JOIN-4") } else { verdict.is_clean() }
     }
 }
 

@@ -88,7 +88,9 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         // Whose key it is, is no matter of the decision: another attempt may have taken over.
         let mut with_key = true;
         for pause in WRITE_PAUSES {
-            tokio::time::sleep(pause).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let (this, key, terms) = (self.clone(), attempt.clone(), self.terms());
             let answer = answer.clone();
             let decide = move |tx: &mut Transaction<'_>| {

@@ -59,6 +59,18 @@ pub(super) async fn an_order_is_placed(shop: &Shop) {
     assert_eq!(shop.violations().await, []);
 }
 
+/// Where it is told to, the answer waits for the decision.
+#[tokio::test]
+async fn without_parallel_commits_an_order_is_written_down_before_it_is_answered() {
+    let settings = crate::orders::Settings { parallel_commit: false, ..settings(2000) };
+    let shop = shop(settings, None).await;
+    for number in 0..5 {
+        let reply = shop.place(&format!("key-{number}"), &basket(&[(1, 1)])).await;
+        assert_eq!(reply.status, 201, "{reply:?}");
+        assert_eq!(shop.life.orders.deciding.count(), 0, "nothing is left to be written");
+    }
+}
+
 #[tokio::test]
 async fn an_order_is_placed_once_and_found_again() {
     an_order_is_placed(&shop(settings(2000), None).await).await;
