@@ -17,15 +17,15 @@
 //! instance looks again for a moment at what is *placing*. With `order.parallel_commit` off, and for
 //! what an earlier attempt had begun, the answer comes after step 3.
 //!
-//! A definite failure is a durable abort: the order is *failed*, in the same local transaction. What
-//! the business refused (too little stock) stays refused under its key; after anything else the key
-//! is free again. When this process dies in between, a repeat of the request goes on with the
-//! same order and the same xid; if nobody repeats, every branch is closed at the deadline, and the
-//! order is *placed* if all of them are tried, or *failed*. When it dies before step 1 is durable, a repeat begins another order, and what the Trys had reserved
-//! for the first is given back after its deadline.
-//! The same holds when the client goes away, which ends the work on its request.
-//! So many orders are in the making at a time as can be decided in their time (`admission`);
-//! others wait for a part of theirs, or are refused at once with 503.
+//! A definite failure is a durable abort: the order is *failed*, in the same local transaction.
+//! What the business refused (too little stock) stays refused under its key; after anything else
+//! the key is free again. When this process dies in between, a repeat of the request goes on with
+//! the same order and the same xid; if nobody repeats, every branch is closed at the deadline, and
+//! the order is *placed* if all of them are tried, or *failed*. When it dies before step 1 is
+//! durable, a repeat begins another order, and what the Trys had reserved for the first is given
+//! back after its deadline. The same holds when the client goes away, which ends the work on its
+//! request. So many orders are in the making at a time as can be decided in their time
+//! (`admission`); others wait for a part of theirs, or are refused at once with 503.
 //! When the answer has to wait for step 3 and it cannot be told whether that was committed, it is 202
 //! with the order to ask for.
 //!

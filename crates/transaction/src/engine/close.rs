@@ -37,18 +37,17 @@ impl Engine {
         let until = Instant::now() + self.inner.settings.decide;
         let asked = it.branches.iter().map(|branch| self.inner.ask_closed(it.xid, branch));
         let (mut asked, mut tried) = (asked.collect::<FuturesUnordered<_>>(), 0);
-        while let Ok(Some(said)) = timeout_at(until, asked.next()).await {
-            match said {
-                Said::Untried => {
-                    fault::point(format_args!("tcc.{}.closed", it.name));
-                    return Decided::Abort(MayAbort::of_nobody(it.xid));
-                }
-                Said::Of(Answer::Done) => tried += 1,
-                Said::Of(_) => {}
+        let decided = loop {
+            match timeout_at(until, asked.next()).await {
+                Ok(Some(Said::Untried)) => break Decided::Abort(MayAbort::of_nobody(it.xid)),
+                Ok(Some(Said::Of(Answer::Done))) => tried += 1,
+                Ok(Some(Said::Of(_))) => {}
+                Ok(None) if tried == it.branches.len() => break Decided::Commit(it.xid.into()),
+                Ok(None) | Err(_) => break Decided::Unknown,
             }
-        }
+        };
         fault::point(format_args!("tcc.{}.closed", it.name));
-        if tried == it.branches.len() { Decided::Commit(it.xid.into()) } else { Decided::Unknown }
+        decided
     }
 }
 
@@ -63,11 +62,9 @@ impl Inner {
         let trace = record.trace.as_deref().and_then(TraceContext::parse);
         let context = Context { trace, ..Context::default() };
         let asked = due.into_iter().map(async |index| {
-            let branch = record.declared.iter().find(|it| it.index == index);
-            let unknown = || Said::Of(Answer::Alarm("the branch is not declared".to_owned()));
-            let said = match branch {
+            let said = match record.declared.iter().find(|it| it.index == index) {
                 Some(branch) => self.ask_closed(xid, branch).await,
-                None => unknown(),
+                None => Said::Of(Answer::Alarm("the branch is not declared".to_owned())),
             };
             (index, said)
         });
