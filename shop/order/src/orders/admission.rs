@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use machine::End;
-use machine::Places;
+use machine::{Places, Queue};
 
 /// The fewest orders in the making that are let in, however late they are.
 const LEAST: u32 = 8;
@@ -22,11 +22,13 @@ const FIRST: u32 = 64;
 pub(crate) struct Admission {
     state: Arc<Mutex<State>>,
     most: usize,
+    opened: Instant,
 }
 
 #[derive(Debug)]
 struct State {
     places: Places,
+    queue: Queue,
     waiting: VecDeque<oneshot::Sender<()>>,
 }
 
@@ -41,25 +43,32 @@ impl Admission {
     /// At most `most` orders in the making, and as many waiting.
     pub(crate) fn new(most: u32) -> Self {
         let places = Places::new(LEAST, FIRST, most);
-        let state = Arc::new(Mutex::new(State { places, waiting: VecDeque::new() }));
-        Self { state, most: usize::try_from(most).unwrap_or(usize::MAX) }
+        let (queue, waiting) = (Queue::default(), VecDeque::new());
+        let state = Arc::new(Mutex::new(State { places, queue, waiting }));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { state, most, opened: Instant::now() }
     }
 
-    /// Waits for a place, in turn, and no longer than `patience`. `None` when there is none.
+    /// Waits for a place, in turn, and no longer than `patience`; in a queue that stands, a part of
+    /// that. `None` when there is none.
     pub(crate) async fn enter(&self, patience: Duration) -> Option<Entry> {
-        let turn = {
+        let (turn, patience) = {
             let mut state = lock(&self.state);
             // Those whose patience is over are gone, and no longer in anybody's way.
             state.waiting.retain(|it| !it.is_closed());
-            if state.waiting.is_empty() && state.places.enter() {
-                return Some(self.entry());
+            if state.waiting.is_empty() {
+                state.queue.emptied();
+                if state.places.enter() {
+                    return Some(self.entry());
+                }
             }
+            let patience = state.queue.join(self.opened.elapsed(), patience);
             if self.most <= state.waiting.len() {
                 return None;
             }
             let (call, turn) = oneshot::channel();
             state.waiting.push_back(call);
-            turn
+            (turn, patience)
         };
         let mut turn = Turn { door: self, turn };
         timeout(patience, &mut turn.turn).await.ok()?.ok()?;
@@ -108,7 +117,7 @@ impl State {
     fn leave(&mut self, end: End) {
         self.places.leave(end);
         while self.places.room() {
-            let Some(next) = self.waiting.pop_front() else { return };
+            let Some(next) = self.waiting.pop_front() else { return self.queue.emptied() };
             // The place is taken for the one that is called, before it runs.
             if next.send(()).is_ok() {
                 self.places.enter();
@@ -158,6 +167,29 @@ mod tests {
         for waiting in queue {
             assert!(waiting.await.is_some());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_queue_that_stands_nobody_waits_long() {
+        let door = Admission::new(LEAST);
+        let mut inside = fill(&door).await;
+        let waits = async |door: &Admission| {
+            let begun = Instant::now();
+            assert!(door.enter(SOON).await.is_none(), "nobody leaves");
+            begun.elapsed()
+        };
+        let later = async |after| {
+            tokio::time::sleep(after).await;
+            waits(&door).await
+        };
+        let (first, burst, late) =
+            tokio::join!(waits(&door), later(SOON / 2), later(SOON + SOON / 4));
+        assert!(first == SOON && burst == SOON, "{first:?} {burst:?}");
+        assert!(late < SOON / 8, "{late:?}");
+        // The queue is empty again at the latest when the last of them has gone.
+        assert_eq!(waits(&door).await, SOON);
+        inside.clear();
+        assert!(door.enter(SOON).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! How many orders may be in the making at once, without IO.
+//! How many orders may be in the making at once, and how long one waits for its turn, without IO.
 //!
 //! Orders that share a machine slow each other down. When so many are begun that none is decided
 //! in its time, all the work is for nothing; a service that lets in fewer decides more. How many
@@ -11,11 +11,27 @@
 //! | late | half, once for all that were in the making then |
 //! | otherwise (refused, repeated, given up by the client) | as they are |
 //!
+//! Who finds no place waits in a queue. One that empties again is a burst, and waiting gets everybody
+//! in. One that stands for as long as anybody waits has more coming than going: who waits long in it
+//! gets in no sooner than who waits briefly, and all of them still stand there when the reason is
+//! gone. So it is kept short:
+//!
+//! | the queue | who joins it waits no longer than |
+//! |---|---|
+//! | was empty less than the whole patience ago | the whole patience |
+//! | has stood for longer | a tenth of it, until the queue is empty again |
+//!
 //! Invariants:
 //!
 //! 1. There are never fewer places than `least`, nor more than `most`.
 //! 2. No order is let in while as many are in the making as there are places.
 //! 3. Orders that began before places were taken away take none away again.
+//! 4. Nobody waits longer than the whole patience; who finds the queue empty may wait as long.
+
+use std::time::Duration;
+
+/// The part of the whole patience that is left for a queue that stands.
+const STANDING: u32 = 10;
 
 /// What came of an order that was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +42,25 @@ pub(crate) enum End {
     Late,
     /// Anything that says nothing of the load.
     Other,
+}
+
+/// How long the queue has not been empty. Times are since any one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queue {
+    since: Option<Duration>,
+}
+
+impl Queue {
+    /// Somebody joins it at `now`: how much of the `whole` patience that one may have.
+    pub(crate) fn join(&mut self, now: Duration, whole: Duration) -> Duration {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_sub(since) < whole { whole } else { whole / STANDING }
+    }
+
+    /// Nobody waits.
+    pub(crate) const fn emptied(&mut self) {
+        self.since = None;
+    }
 }
 
 /// The places.
@@ -130,6 +165,22 @@ mod tests {
             idle.leave(End::Timely);
         }
         assert_eq!(idle.places, 4);
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_kept_short_until_it_is_empty() {
+        let (mut queue, ms) = (Queue::default(), Duration::from_millis);
+        let join = |queue: &mut Queue, now| queue.join(ms(now), ms(500));
+        for now in [1000, 1200, 1499] {
+            assert_eq!(join(&mut queue, now), ms(500), "a burst, at {now}");
+        }
+        for now in [1500, 9000] {
+            assert_eq!(join(&mut queue, now), ms(50), "it stands, at {now}");
+        }
+        queue.emptied();
+        assert_eq!(join(&mut queue, 9001), ms(500));
+        assert_eq!(join(&mut queue, 9501), ms(50), "it stands again");
+        assert_eq!(queue.join(ms(3), Duration::ZERO), Duration::ZERO);
     }
 
     proptest! {
