@@ -117,7 +117,7 @@ impl State {
     fn leave(&mut self, end: End) {
         self.places.leave(end);
         while self.places.room() {
-            let Some(next) = self.waiting.pop_front() else { return self.queue.emptied() };
+            let Some(next) = self.waiting.pop_front() else { return };
             // The place is taken for the one that is called, before it runs.
             if next.send(()).is_ok() {
                 self.places.enter();
