@@ -8,6 +8,9 @@
 //!   the file first, so exactly one process dies, once, and leaves its id in `NAME.done`, so the
 //!   test can wait until that process is gone. A number in the file is how often the point is
 //!   passed unharmed before.
+//! - `stop.NAME`: the process that next passes [`point`] `NAME` stands still there as by `kill
+//!   -STOP`, once, and leaves its id in `stop.NAME.done`. It goes on when it is continued and that
+//!   file is gone.
 //! - `hold.NAME`: whoever passes [`hold`] `NAME` waits there as long as the file is there, a minute
 //!   at most, as on a slow disk.
 //! - `bug.NAME`: the known bug `NAME` is on ([`bug`]) for as long as the file is there. The audit
@@ -18,7 +21,7 @@ use std::fmt;
 /// The variable that names the folder.
 pub const FOLDER: &str = "TRADEWIND_FAULTS";
 
-/// A place where a test can have this process killed: `point(format_args!("tcc.{action}.tried"))`.
+/// A place where a test can have this process killed or stopped: `point(format_args!("tcc.{action}.tried"))`.
 #[inline]
 pub fn point(name: fmt::Arguments<'_>) {
     #[cfg(feature = "faults")]
@@ -65,21 +68,31 @@ mod armed {
     static PASSED: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
 
     pub(super) fn point(name: &str) {
-        if ARMED.as_deref().is_some_and(|folder| reached(folder, name)) {
+        let Some(folder) = ARMED.as_deref() else { return };
+        if reached(folder, name) {
             // What was logged is lost with the process, as it would be.
             if kill_process(getpid(), Signal::KILL).is_err() {
                 std::process::abort();
             }
+        }
+        let stop = format!("stop.{name}");
+        if reached(folder, &stop) && kill_process(getpid(), Signal::STOP).is_ok() {
+            // The signal reaches another thread first, perhaps: this one must not get ahead of it.
+            wait_while_there(&folder.join(format!("{stop}.done")));
         }
     }
 
     /// Nobody is held for longer.
     const HOLD_MAX: Duration = Duration::from_secs(60);
 
-    #[expect(clippy::disallowed_methods, reason = "the condition is a file, and has a limit")]
     pub(super) fn hold(name: &str) {
         let Some(folder) = ARMED.as_deref() else { return };
-        let (file, begun) = (folder.join(format!("hold.{name}")), Instant::now());
+        wait_while_there(&folder.join(format!("hold.{name}")));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the condition is a file, and has a limit")]
+    fn wait_while_there(file: &Path) {
+        let begun = Instant::now();
         while begun.elapsed() < HOLD_MAX && file.exists() {
             std::thread::sleep(Duration::from_millis(5));
         }

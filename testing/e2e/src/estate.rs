@@ -161,7 +161,15 @@ impl Estate {
     /// # Panics
     /// When it does not come up.
     pub async fn start_faulty(settings: Settings) -> Self {
-        Self::start_as(faulty(), None, Storage::Sqlite, settings).await
+        Self::start_faulty_on(Storage::Sqlite, settings).await
+    }
+
+    /// The same on this storage.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_faulty_on(storage: Storage, settings: Settings) -> Self {
+        Self::start_as(faulty(), None, storage, settings).await
     }
 
     /// Starts an estate on this storage.

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Estate, alive, eventually};
+use crate::process::stands_still;
+use crate::{Estate, Process, alive, eventually};
 
-/// A process reaches the point at which it dies within this time, or not at all.
-const DEATH_LIMIT: Duration = Duration::from_secs(30);
+/// A process reaches the point at which it dies or stops within this time, or not at all.
+const REACH_LIMIT: Duration = Duration::from_secs(30);
 
 impl Estate {
     fn fault(&self, name: &str) -> PathBuf {
@@ -27,6 +28,32 @@ impl Estate {
             std::fs::remove_file(done).expect("an old death can be forgotten");
         }
         std::fs::write(self.fault(point), "").expect("a point can be armed");
+    }
+
+    /// Has the next process that passes `point` stand still there as by `kill -STOP`, and waits for
+    /// it; [`Estate::go_on`] continues it.
+    ///
+    /// # Panics
+    /// When none passes.
+    pub async fn stops(&self, point: &str) -> Process {
+        std::fs::write(self.fault(&format!("stop.{point}")), "").expect("a point can be armed");
+        let done = self.fault(&format!("stop.{point}.done"));
+        let pid = eventually(&format!("a process stops at {point}"), REACH_LIMIT, async || {
+            let victim = std::fs::read_to_string(&done).ok().and_then(|it| it.parse().ok());
+            victim.filter(|pid| stands_still(*pid)).ok_or_else(|| "none did".to_owned())
+        })
+        .await;
+        self.processes().into_iter().find(|it| it.pid == pid).expect("a process of this estate")
+    }
+
+    /// Continues a process that stands still at `point`.
+    ///
+    /// # Panics
+    /// When none does.
+    pub fn go_on(&self, point: &str, process: &Process) {
+        let done = self.fault(&format!("stop.{point}.done"));
+        std::fs::remove_file(done).expect("a process stands still there");
+        process.thaw();
     }
 
     /// Has whoever passes `place` wait there, until [`Estate::let_go`], for a minute at most.
@@ -58,7 +85,7 @@ impl Estate {
     /// # Panics
     /// When none does.
     pub async fn died(&self, point: &str) {
-        eventually(&format!("a process dies at {point}"), DEATH_LIMIT, async || {
+        eventually(&format!("a process dies at {point}"), REACH_LIMIT, async || {
             if self.has_died(point) { Ok(()) } else { Err("none did".to_owned()) }
         })
         .await;

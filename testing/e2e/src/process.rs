@@ -44,9 +44,18 @@ pub(crate) fn signal(pid: i32, signal: Signal) {
 #[must_use]
 pub fn alive(pid: i32) -> bool {
     let there = Pid::from_raw(pid).is_some_and(|it| test_kill_process(it).is_ok());
-    let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|it| it.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')));
-    there && !zombie
+    there && state(pid) != Some('Z')
+}
+
+/// Whether a process is stopped.
+pub(crate) fn stands_still(pid: i32) -> bool {
+    state(pid) == Some('T')
+}
+
+/// The letter that stands for what a process does (proc(5)).
+fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
 }
 
 /// The number of open descriptors of a process.

@@ -7,12 +7,16 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::{LIMIT, available};
-use crate::{Client, Estate, Storage, eventually, insist_on_placing, wanted};
+use crate::{Client, Estate, Settings, Storage, eventually, insist_on_placing, wanted};
 
 /// Buyers at the same time.
 const BUYERS: usize = 8;
 /// Orders beyond what there is.
 const TOO_MANY: i64 = 6;
+/// Where a Try has its locks, and has not begun its local transaction.
+const ENTERED: &str = "tcc.inventory.reserve.try.entered";
+/// What a process that runs needs for a local transaction, with much to spare.
+const LOCAL_LIMIT: Duration = Duration::from_millis(500);
 
 /// Under locks, concurrent orders for the same two products sell exactly what there is, through
 /// both processes; each grant of a lock has a higher fencing token, and no row takes a lower one.
@@ -20,7 +24,7 @@ const TOO_MANY: i64 = 6;
 /// # Panics
 /// When it is not so.
 pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
-    let estate = locked(storage).await;
+    let estate = Estate::start_on(storage, locks()).await;
     let sale = Sale::open(&estate, 8..=60).await;
     sale.close(&estate).await;
 }
@@ -31,35 +35,21 @@ pub async fn locked_products_are_sold_once_by_two_processes(storage: Storage) {
 /// # Panics
 /// When it is not so.
 pub async fn a_process_that_stands_still_with_the_lock_sells_nothing_twice(storage: Storage) {
-    let estate = locked(storage).await;
+    let estate = Estate::start_faulty_on(storage, locks()).await;
     // More than is sold before the process stands still.
     let sale = Sale::open(&estate, 80..=200).await;
-    let names = ["inventory-a", "inventory-b"].map(|it| estate.process(it));
-    let held = format!(
-        "SELECT COALESCE(MAX(token), 0) FROM tradewind_lock \
-         WHERE name = 'stock:{}' AND lease_until_ms > UNIX_TIMESTAMP() * 1000",
-        sale.scarce
-    );
-    let held = || estate.number("inventory", &held).expect("a token");
-    // Frozen in the middle of a local transaction it would hold rows of the database as well, for
-    // which nobody has a remedy but to wait.
-    let oldest = "SELECT COALESCE(MIN(trx_id), 0) FROM information_schema.innodb_trx \
-         WHERE 0 < trx_rows_locked";
-    let oldest = || estate.number("inventory", oldest).expect("a transaction");
-    let mut turn = names.iter().cycle().take(200);
-    let (owner, token) = eventually("a process stands still with the lock", LIMIT, async || {
-        let process = turn.next().ok_or("it never held the lock")?;
-        process.freeze();
-        let (token, transaction) = (held(), oldest());
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        // The other one lets go of what it holds within milliseconds.
-        if 0 < token && token == held() && (transaction == 0 || transaction != oldest()) {
-            return Ok((process, token));
+    let owner = eventually("a process stands still with the lock", LIMIT, async || {
+        let process = estate.stops(ENTERED).await;
+        // It may be in the middle of a local transaction as well, for somebody else: the rows that
+        // holds nobody gets, the rows of the lock among them.
+        if ends(&estate, LOCAL_LIMIT).await {
+            return Ok(process);
         }
-        process.thaw();
-        Err("the lock is free, or rows are locked".to_owned())
+        estate.go_on(ENTERED, &process);
+        Err("it holds rows as well".to_owned())
     })
     .await;
+    let (token, _) = highest(&estate, sale.scarce);
     // Not over HTTP: the gateway may ask the one that stands still.
     let left = format!("SELECT on_hand - frozen FROM stock WHERE product_id = {}", sale.scarce);
     assert!(0 < estate.number("inventory", &left).unwrap(), "there is something left to sell");
@@ -68,12 +58,29 @@ pub async fn a_process_that_stands_still_with_the_lock_sells_nothing_twice(stora
         wanted(highest(&estate, sale.scarce).0, |it| token < *it)
     });
     taken.await;
-    owner.thaw();
+    estate.go_on(ENTERED, &owner);
     sale.close(&estate).await;
 }
 
-async fn locked(storage: Storage) -> Estate {
-    Estate::start_on(storage, vec![("inventory.lock", "sql".to_owned())]).await
+fn locks() -> Settings {
+    vec![("inventory.lock", "sql".to_owned())]
+}
+
+/// Whether every transaction that holds rows at the server now has ended within `limit`.
+async fn ends(estate: &Estate, limit: Duration) -> bool {
+    let newest = "SELECT COALESCE(MAX(trx_id), 0) FROM information_schema.innodb_trx \
+         WHERE 0 < trx_rows_locked";
+    let newest = estate.number("inventory", newest).expect("a transaction");
+    let left = format!(
+        "SELECT COUNT(*) FROM information_schema.innodb_trx \
+         WHERE 0 < trx_rows_locked AND trx_id <= {newest}"
+    );
+    let all_end = async {
+        while 0 < estate.number("inventory", &left).expect("a number of transactions") {
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    };
+    tokio::time::timeout(limit, all_end).await.is_ok()
 }
 
 /// Buyers who want more of a product than there is.
