@@ -19,10 +19,9 @@ use crate::wire::{Confirms, DoneTogether, Payload, Second, Trys};
 
 type Try = crate::wire::Try<Payload>;
 
-/// Exchanges under way for the Trys of one action: somebody waits for them, so they are many.
-const TRY_PLACES: usize = 4;
-/// The same for its Confirms, for which nobody waits.
-const CONFIRM_PLACES: usize = 2;
+/// Exchanges under way for the Trys of one action, and for its Confirms. A third would arrive while
+/// the participant commits what the first two brought, and wait there instead.
+const PLACES: usize = 2;
 /// How long a Confirm waits for others: those of transactions that set out together.
 const CONFIRM_PATIENCE: Duration = Duration::from_millis(2);
 
@@ -37,8 +36,8 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) const fn new() -> Self {
         Self {
-            trys: Gather::new(TRY_PLACES, Trys::<Payload>::MAX),
-            confirms: Gather::patient(CONFIRM_PLACES, Confirms::MAX, CONFIRM_PATIENCE),
+            trys: Gather::new(PLACES, Trys::<Payload>::MAX),
+            confirms: Gather::patient(PLACES, Confirms::MAX, CONFIRM_PATIENCE),
             alone: AtomicBool::new(false),
         }
     }

@@ -15,7 +15,7 @@ use tradewind_host::testing::Running;
 use tradewind_service::Keys;
 use tradewind_service::axum::{Router, routing::post};
 
-use super::TRY_PLACES;
+use super::PLACES;
 use crate::peers::{PeerError, Peers};
 use crate::wire::{Payload, Try};
 
@@ -32,12 +32,12 @@ impl Stock {
     async fn refusing(status: StatusCode) -> Self {
         let batches = Arc::new(AtomicU32::new(0));
         let (counted, alone) = (Arc::clone(&batches), Arc::new(AtomicU32::new(0)));
-        let full = Arc::new(Barrier::new(TRY_PLACES));
+        let full = Arc::new(Barrier::new(PLACES));
         let on_batch = move || {
             counted.fetch_add(1, Ordering::SeqCst);
             std::future::ready(status)
         };
-        let places = u32::try_from(TRY_PLACES).unwrap();
+        let places = u32::try_from(PLACES).unwrap();
         let on_one = move || {
             let (alone, full) = (Arc::clone(&alone), Arc::clone(&full));
             async move {
@@ -105,6 +105,6 @@ async fn a_batch_that_may_succeed_later_fails_for_all_of_it() {
     let stock = Stock::refusing(StatusCode::BAD_GATEWAY).await;
     let all = stock.twelve().await;
     let together = |it: &&Result<_, _>| matches!(it, Err(PeerError::Together(_)));
-    assert_eq!(all.iter().filter(together).count(), 12 - TRY_PLACES, "{all:?}");
-    assert_eq!(all.iter().filter(|it| it.is_ok()).count(), TRY_PLACES);
+    assert_eq!(all.iter().filter(together).count(), 12 - PLACES, "{all:?}");
+    assert_eq!(all.iter().filter(|it| it.is_ok()).count(), PLACES);
 }
