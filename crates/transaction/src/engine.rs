@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tradewind_base::id::Xid;
-use tradewind_base::{Clock, Context, Rng, Timestamp, TraceContext};
+use tradewind_base::{Clock, Context, Rng, Timestamp, TraceContext, fault};
 use tradewind_service::axum::Router;
 use tradewind_sql::{Database, Error, Transaction};
 
@@ -62,7 +62,6 @@ use declaration::Coordinated;
 use lease::Held;
 use log::{Epoch, Record};
 
-pub use beside::Ran;
 pub use decide::{Decided, MayAbort, MayCommit};
 pub use declaration::{BRANCHES_MAX, Declaration, DeclareError, Declared};
 pub use look::Found;
@@ -236,11 +235,11 @@ impl Engine {
             let what = format!("transactions named `{name}` lack on_commit");
             return Err(LogError::Own { xid, source: BranchError::Failed(what.into()) });
         }
-        if log::insert(tx, declaration, self.inner.shard(xid), now)? {
-            Ok(())
-        } else {
-            Err(LogError::Taken { xid })
+        if !log::insert(tx, declaration, self.inner.shard(xid), now)? {
+            return Err(LogError::Taken { xid });
         }
+        fault::hold(format_args!("tcc.{name}.begin"));
+        Ok(())
     }
 
     /// Has the driver send Confirms or Cancels in a moment, with those of what else is decided by

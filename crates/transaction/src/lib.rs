@@ -146,7 +146,7 @@ mod tests;
 pub mod wire;
 
 pub use crate::participant::{BranchError, Call, Entered, Participant, Participants};
-pub use engine::{Decided, Declaration, Engine, LogError, Ran, Setup, Tried};
+pub use engine::{Decided, Declaration, Engine, LogError, Setup, Tried};
 pub use peers::{PeerError, Peers};
 
 /// Makes a [`Participant`] of an impl block with the methods `reserve`, `confirm` and `cancel` (and

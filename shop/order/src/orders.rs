@@ -46,6 +46,7 @@ mod cancel;
 mod deciding;
 mod place;
 mod problems;
+mod recent;
 mod rows;
 mod shipped;
 mod view;
@@ -68,6 +69,7 @@ use tradewind::transaction::{BranchError, Engine, LogError, Peers, Setup, engine
 use crate::machine::Step;
 use admission::Admission;
 use deciding::Deciding;
+use recent::Recent;
 
 pub use view::{Event, Line, OrderView, Page, Summary, Trail};
 
@@ -130,6 +132,7 @@ pub(crate) struct Orders<I> {
     lease: Duration,
     admission: Admission,
     deciding: Deciding,
+    keys: Recent,
     tasks: Tasks,
 }
 
@@ -237,7 +240,18 @@ impl<I> Orders<I> {
         let lease = settings.place_limit.saturating_mul(2).saturating_add(Duration::from_secs(2));
         let admission = Admission::new(settings.placing_max);
         let (Deciders { engine, deciding }, tasks) = (deciders, tasks.clone());
-        Self { database, engine, inventory, clock, settings, lease, admission, deciding, tasks }
+        Self {
+            database,
+            engine,
+            inventory,
+            clock,
+            settings,
+            lease,
+            admission,
+            deciding,
+            keys: Recent::default(),
+            tasks,
+        }
     }
 
     pub(crate) const fn engine(&self) -> &Engine {

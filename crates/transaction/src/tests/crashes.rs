@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tradewind_sql::{Dialect, Error, Transaction, TransactionError};
+use tradewind_sql::{Error, Transaction, TransactionError};
 
 use super::on_each_database;
-use super::support::{Kind, World, quick, until};
+use super::support::{Begin, Kind, World, quick, until};
 use crate::LogError;
 use crate::engine::faults::Point;
 use crate::engine::{Settings, Tried};
@@ -24,6 +24,7 @@ on_each_database! {
     two_engines_share_the_log_and_one_takes_over_from_the_dead,
     participants_settle_by_asking_when_nobody_drives,
     trys_beside_a_begin_reserve_as_trys_after_it,
+    what_was_tried_beside_something_else_is_given_back,
     what_was_tried_for_a_lost_begin_is_given_back_by_asking,
     a_driver_without_its_lease_changes_nothing,
     an_engine_that_ends_in_order_lets_its_shards_go,
@@ -206,42 +207,50 @@ async fn trys_beside_a_begin_reserve_as_trys_after_it(kind: Kind) {
     let world = World::new(kind).await;
     world.one_began().await;
     let declaration = world.declare(2, SECONDS);
-    let (begun, tried) = world.begin_and_try(&declaration, None).await;
-    begun.unwrap();
-    let tried = match tried {
-        Some(tried) => tried,
-        // Where what has run may well run again.
-        None => {
-            assert_ne!(world.orders.dialect(), Dialect::Sqlite);
-            world.engine.try_all(&declaration).await
-        }
-    };
-    assert_eq!(tried, Tried::Reserved);
+    let (begun, tried) = world.begin_and_try(&declaration, Begin::Durable).await;
+    assert!(begun.unwrap());
+    assert_eq!(tried, Some(Tried::Reserved));
     world.commit(declaration.xid()).await.unwrap();
     world.engine.settle(declaration.xid());
     world.all_finished().await;
     assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
-    // Beside a begin that does not take place, nothing is tried.
-    let (begun, tried) = world.begin_and_try(&declaration, None).await;
+    // Beside a begin that does not take place it means nothing.
+    let (begun, tried) = world.begin_and_try(&declaration, Begin::Durable).await;
     assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
     assert_eq!(tried, None);
+    assert_eq!(world.goods().await, [(8, 0, 2), (8, 0, 2)]);
+}
+
+async fn what_was_tried_beside_something_else_is_given_back(kind: Kind) {
+    let world = World::new(kind).await;
+    world.one_began().await;
+    // Before anything of it has had an effect, and after all has.
+    for reserved in [0, 2] {
+        let declaration = world.declare(2, SECONDS);
+        let (begun, tried) = world.begin_and_try(&declaration, Begin::Another { reserved }).await;
+        assert!(!begun.unwrap());
+        assert_eq!(tried, None);
+        let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
+        assert_eq!(outcome.decision, Decision::Aborted);
+        // Nobody has to ask.
+        world.all_finished().await;
+        assert_eq!(world.goods().await, [(10, 0, 0), (10, 0, 0)]);
+        assert_eq!(world.order(declaration.xid()).await, (String::new(), 0));
+    }
 }
 
 async fn what_was_tried_for_a_lost_begin_is_given_back_by_asking(kind: Kind) {
     let world = World::new(kind).await;
     world.one_began().await;
     let declaration = world.declare(2, SOON);
-    let hurries = world.orders.dialect() == Dialect::Sqlite;
-    let (begun, _) = world.begin_and_try(&declaration, Some(if hurries { 2 } else { 0 })).await;
+    let (begun, _) = world.begin_and_try(&declaration, Begin::Lost { reserved: 2 }).await;
     assert!(begun.is_err());
-    if hurries {
-        world.both_hold((8, 2, 0)).await;
-    }
+    world.both_hold((8, 2, 0)).await;
     world.resolvers();
     world.both_hold((10, 0, 0)).await;
     // What fails once may fail again: the next one waits until it has begun.
     let next = world.declare(2, SOON);
-    assert_eq!(world.begin_and_try(&next, Some(0)).await.1, None);
+    assert_eq!(world.begin_and_try(&next, Begin::Lost { reserved: 0 }).await.1, None);
     assert_eq!(world.stock.fence(next.xid(), 1).await, 0);
     let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
     assert_eq!(outcome.decision, Decision::Aborted);
@@ -249,7 +258,7 @@ async fn what_was_tried_for_a_lost_begin_is_given_back_by_asking(kind: Kind) {
     let declaration = world.declare(2, SECONDS);
     let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
     assert_eq!(outcome.decision, Decision::Aborted);
-    let (begun, tried) = world.begin_and_try(&declaration, None).await;
+    let (begun, tried) = world.begin_and_try(&declaration, Begin::Durable).await;
     assert!(matches!(begun, Err(TransactionError::Refused(LogError::Taken { .. }))), "{begun:?}");
     assert_eq!(tried, None);
 }

@@ -26,7 +26,9 @@ pub(super) struct Mischief {
     pub(super) fail_confirm: AtomicBool,
     /// Trys are not possible yet.
     pub(super) not_yet: AtomicBool,
-    /// Calls that had an effect.
+    /// Trys that had an effect.
+    pub(super) reserved: AtomicU32,
+    /// Confirms that had an effect.
     pub(super) effects: AtomicU32,
 }
 
@@ -62,7 +64,9 @@ impl Participant for Shelf {
         }
         let sql = "UPDATE goods SET available = available - ?, frozen = frozen + ?
             WHERE id = ? AND available >= ?";
-        Self::step(tx, sql, take, "stock.short")
+        Self::step(tx, sql, take, "stock.short")?;
+        self.0.reserved.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     fn confirm(

@@ -80,6 +80,18 @@ const ORDER: &[Migration] = &[
     OWN[1],
 ];
 
+/// How a local transaction ends that was to begin something, when so many more branches, of any
+/// transaction, have been reserved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// As it should.
+    Durable,
+    /// It does not become durable.
+    Lost { reserved: u32 },
+    /// It comes to something else.
+    Another { reserved: u32 },
+}
+
 /// A service with its database. Its tasks end with the test's runtime.
 pub(super) struct Member {
     name: &'static str,
@@ -232,40 +244,44 @@ impl World {
             .unwrap();
     }
 
-    /// The first two durable steps beside each other. The first is lost after it has run, if told:
-    /// when so many effects, of any transaction, have taken place at the participants.
+    /// The first two durable steps beside each other.
     pub(super) async fn begin_and_try(
         &self,
         declaration: &Declaration,
-        lost: Option<u32>,
-    ) -> (Result<(), TransactionError<LogError>>, Option<Tried>) {
-        let begin = async |mut ran: engine::Ran| {
-            let (engine, it) = (self.engine.clone(), declaration.clone());
-            let mischief = [&self.stock, &self.points].map(|it| Arc::clone(&it.mischief));
-            let work = move |tx: &mut Transaction<'_>| {
-                engine.begin(tx, &it)?;
-                let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
-                tx.execute(sql, params![it.xid().to_string()])?;
-                ran.tell(tx);
-                let Some(effects) = lost else { return Ok(()) };
-                let seen =
-                    || mischief.iter().map(|it| it.effects.load(Ordering::SeqCst)).sum::<u32>();
-                let begun = tokio::time::Instant::now();
-                while seen() < effects && begun.elapsed() < LIMIT {
-                    std::thread::yield_now();
-                }
-                Err(LogError::Unknown { xid: it.xid() })
-            };
-            self.orders.transaction("begin", work).await
+        end: Begin,
+    ) -> (Result<bool, TransactionError<LogError>>, Option<Tried>) {
+        let (engine, it) = (self.engine.clone(), declaration.clone());
+        let mischief = [&self.stock, &self.points].map(|it| Arc::clone(&it.mischief));
+        let seen =
+            move || mischief.iter().map(|it| it.reserved.load(Ordering::SeqCst)).sum::<u32>();
+        let before = seen();
+        let wait = move |reserved| {
+            let begun = tokio::time::Instant::now();
+            while seen() < before + reserved && begun.elapsed() < LIMIT {
+                std::thread::yield_now();
+            }
         };
-        self.engine.try_beside(declaration, begin).await
+        let work = move |tx: &mut Transaction<'_>| {
+            if let Begin::Another { reserved } = end {
+                wait(reserved);
+                return Ok(false);
+            }
+            engine.begin(tx, &it)?;
+            let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
+            tx.execute(sql, params![it.xid().to_string()])?;
+            let Begin::Lost { reserved } = end else { return Ok(true) };
+            wait(reserved);
+            Err(LogError::Unknown { xid: it.xid() })
+        };
+        let begin = self.orders.transaction("begin", work);
+        self.engine.try_beside(declaration, begin, |begins| *begins).await
     }
 
     /// A first transaction of the engine that began, and ended: from then on Trys hurry.
     pub(super) async fn one_began(&self) {
         let declaration = self.declare(1, Duration::from_secs(5));
-        let (begun, tried) = self.begin_and_try(&declaration, None).await;
-        begun.unwrap();
+        let (begun, tried) = self.begin_and_try(&declaration, Begin::Durable).await;
+        assert!(begun.unwrap());
         assert_eq!(tried, None, "nothing is known of commits yet");
         self.engine.abort_now(declaration.xid(), "it was the first").await.unwrap();
         self.all_finished().await;

@@ -75,11 +75,6 @@ impl Admission {
         Some(self.entry())
     }
 
-    /// How many orders are in the making.
-    pub(crate) fn inside(&self) -> u32 {
-        lock(&self.state).places.taken()
-    }
-
     fn entry(&self) -> Entry {
         Entry { state: Arc::clone(&self.state), end: End::Other }
     }

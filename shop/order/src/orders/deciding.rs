@@ -45,11 +45,6 @@ impl Deciding {
         Mark { all: self.clone(), id, _writing: writing }
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.lock().len()).unwrap_or(u32::MAX)
-    }
-
     /// Since when this order is placed, as it was answered; none when it is not being written down.
     pub(super) fn since(&self, id: OrderId) -> Option<Timestamp> {
         self.lock().get(&id).map(|it| it.since)

@@ -18,7 +18,7 @@ use tradewind::service::Failure;
 use tradewind::service::axum::http::StatusCode;
 use tradewind::sql::{Transaction, TransactionError, params};
 use tradewind::transaction::engine::MayCommit;
-use tradewind::transaction::{Declaration, LogError, Ran, Tried};
+use tradewind::transaction::{Declaration, LogError, Tried};
 
 use super::admission::{End, Entry};
 use super::api::from_orders;
@@ -46,9 +46,6 @@ const TRY_FLOOR: Duration = Duration::from_millis(50);
 const DECIDE: Duration = Duration::from_millis(1100);
 /// The part of its time that an order waits for a place.
 const PATIENCE: u32 = 4;
-/// With more orders in the making, those that begin together share the commit, and set out together
-/// when it is done: their Trys go in fewer exchanges.
-const HURRY_MAX: u32 = 8;
 /// Answers that say that there was too little time.
 const LATE: [StatusCode; 2] = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
 /// How often a claim is looked at again within one request.
@@ -289,51 +286,47 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         Ok(Plan { declaration, order: Arc::new(order) })
     }
 
-    /// Durable step 1, and beside it the second for what is about to begin, unless many are in the
-    /// making: nobody else can begin under the key once the claim has run.
+    /// Durable step 1, and beside it the second, unless the key is known from before: then the first
+    /// is not likely to begin anything.
     async fn begin_trying(
         &self,
         attempt: &Attempt,
         plan: Option<Plan>,
     ) -> (Result<Begun, TransactionError<WorkError>>, Option<Tried>) {
+        let new = self.keys.note(attempt);
         let plan = match plan {
-            // Those that are only written down are not in a hurry.
-            Some(plan) if self.admission.inside() <= HURRY_MAX + self.deciding.count() => plan,
-            plan => return (self.begin(attempt, plan.map(|it| (it, None))).await, None),
+            Some(plan) if new => plan,
+            plan => return (self.begin(attempt, plan).await, None),
         };
         let declaration = plan.declaration.clone();
-        let begin = async |ran| self.begin(attempt, Some((plan, Some(ran)))).await;
-        let (begun, tried) = self.engine.try_beside(&declaration, begin).await;
-        // Run again, it may have come to another order: what was tried is not for that one.
-        let same = |it: &Work| it.declaration.xid() == declaration.xid();
-        let same = matches!(&begun, Ok(Begun::Work(work)) if same(work));
-        (begun, tried.filter(|_| same))
+        let begin = self.begin(attempt, Some(plan));
+        let begins = |begun: &Begun| match begun {
+            Begun::Work(work) => work.declaration.xid() == declaration.xid(),
+            _ => false,
+        };
+        self.engine.try_beside(&declaration, begin, begins).await
     }
 
     /// Durable step 1. Without a plan, only what an earlier attempt left is looked at.
     async fn begin(
         &self,
         attempt: &Attempt,
-        mut plan: Option<(Plan, Option<Ran>)>,
+        plan: Option<Plan>,
     ) -> Result<Begun, TransactionError<WorkError>> {
         let (this, attempt, terms) = (self.clone(), attempt.clone(), self.terms());
         let work = move |tx: &mut Transaction<'_>| {
             let now = store::now(tx)?;
-            let fixed = plan.as_ref().map_or(
-                Value::Null,
-                |(it, _)| json!({"order_id": it.order.id, "xid": it.order.xid}),
-            );
+            let fixed = plan
+                .as_ref()
+                .map_or(Value::Null, |it| json!({"order_id": it.order.id, "xid": it.order.xid}));
             match store::claim(tx, &attempt, &fixed, now, &terms)? {
                 Claim::Mine { fence } => {
-                    let (plan, ran) = plan.as_mut().ok_or(WorkError::Unpriced)?;
+                    let plan = plan.as_ref().ok_or(WorkError::Unpriced)?;
                     this.engine.begin(tx, &plan.declaration)?;
                     let begun = this.clock.now();
                     rows::insert(tx, &plan.order, begun)?;
                     let begun = Some((Arc::clone(&plan.order), begun));
                     let (declaration, order_id) = (plan.declaration.clone(), plan.order.id);
-                    if let Some(ran) = ran {
-                        ran.tell(tx);
-                    }
                     Ok(Begun::Work(Box::new(Work { declaration, order_id, fence, begun })))
                 }
                 Claim::Resume { fixed, fence } => this.resume(tx, &attempt, &fixed, fence),

@@ -124,7 +124,7 @@ async fn dies_alone(shop: &Shop, buyer: &mut Client, number: usize, (first, seco
 #[tokio::test]
 async fn what_was_tried_for_a_begin_that_is_lost_is_given_back() {
     let shop = Shop::open("600s").await;
-    let (mut buyer, basket, place) = (shop.buyer(), basket(PRODUCT, 1), "tcc.order.place.ran");
+    let (mut buyer, basket, place) = (shop.buyer(), basket(PRODUCT, 1), "tcc.order.place.begin");
     // The first order of a process does not hurry.
     let mut orders = shop.orders(1).await;
     let process = shop.running("order").await;
@@ -154,10 +154,33 @@ async fn what_was_tried_for_a_begin_that_is_lost_is_given_back() {
     // The key is free, and what the buyer gets under it is another order.
     orders.push(placed(insist_on_placing(&mut buyer, "lost", &basket).await));
     // And once more with luck: whatever was faster.
-    orders.extend(shop.place_through(&[place]).await);
+    orders.extend(shop.place_through(&["tcc.order.place.beside"]).await);
     shop.agrees(&orders, 0).await;
     let sql = "SELECT COUNT(*) FROM reservation WHERE state = 'released'";
     assert!(1 <= shop.estate.count("inventory", sql).unwrap(), "the lost one's");
+}
+
+/// R5.1, R8.4: a repeat that reaches a process which does not know its key has Trys set out for an
+/// order that does not begin.
+#[tokio::test]
+async fn what_was_tried_for_a_repeat_is_given_back() {
+    let shop = Shop::open("600s").await;
+    let (mut buyer, basket) = (shop.buyer(), basket(PRODUCT, 1));
+    let first = insist_on_placing(&mut buyer, "before", &basket).await;
+    shop.estate.settled().await;
+    let process = shop.running("order").await;
+    process.kill();
+    eventually("it is gone", LIMIT, async || wanted((), |()| !alive(process.pid))).await;
+    // The first order of a process does not hurry.
+    let other = placed(insist_on_placing(&mut buyer, "after", &basket).await);
+    let again = insist_on_placing(&mut buyer, "before", &basket).await;
+    assert_eq!((again.status, again.text()), (first.status, first.text()));
+    let sql = "SELECT COUNT(*) FROM tradewind_tcc WHERE reason = 'it did not begin' AND phase = 5";
+    eventually("it is aborted everywhere", LIMIT, async || {
+        wanted(shop.estate.count("order", sql).unwrap(), |it| *it == 1)
+    })
+    .await;
+    shop.agrees(&[placed(first), other], 0).await;
 }
 
 /// R5.2: a coordinator decides, and it or the order service that asks it dies between any two

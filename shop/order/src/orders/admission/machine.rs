@@ -90,11 +90,6 @@ impl Places {
         self.taken < self.places
     }
 
-    /// How many places are taken.
-    pub(crate) const fn taken(&self) -> u32 {
-        self.taken
-    }
-
     /// Takes a place, if there is one.
     pub(crate) const fn enter(&mut self) -> bool {
         let room = self.room();
