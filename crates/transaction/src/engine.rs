@@ -88,7 +88,7 @@ struct Inner {
     held: Mutex<Held>,
     running: Mutex<HashSet<Xid>>,
     finished: Mutex<Vec<(Record, Epoch)>>,
-    /// Whether the last begin here became durable: see [`Engine::try_beside`].
+    /// Whether begins become durable here, as far as is known: see [`Engine::try_beside`].
     commits: AtomicBool,
     wake: mpsc::Sender<Xid>,
     #[cfg(any(test, feature = "faults"))]

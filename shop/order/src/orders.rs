@@ -6,8 +6,8 @@
 //! 1. one local transaction: the claim of the idempotency key (which fixes order id and xid), the
 //!    begin record of the transaction with its branches, the order in the state *placing*;
 //! 2. the Trys of inventory (`inventory.reserve`), points (`points.credit`) and broker (`message`:
-//!    the half message `order.placed`), all at once, sent when step 1 has run, beside its commit
-//!    (after it on MySQL, for the first order of a process, and when many are in the making);
+//!    the half message `order.placed`), all at once, beside step 1 (after it on MySQL, for the
+//!    first order of a process, after a begin that failed, and under a key used here lately);
 //! 3. one local transaction: the decision, the order *placed*, its event, the stored answer;
 //! 4. the Confirms, repeated until each branch has answered.
 //!
@@ -23,7 +23,8 @@
 //! the same order and the same xid; if nobody repeats, every branch is closed at the deadline, and
 //! the order is *placed* if all of them are tried, or *failed*. When it dies before step 1 is
 //! durable, a repeat begins another order, and what the Trys had reserved for the first is given
-//! back after its deadline. The same holds when the client goes away, which ends the work on its
+//! back after its deadline. Where step 1 finds that the key has an order already (a repeat that this
+//! process does not know), what the Trys beside it reserved is given back at once. The same holds when the client goes away, which ends the work on its
 //! request. So many orders are in the making at a time as can be decided in their time
 //! (`admission`); others wait for a part of theirs, or are refused at once with 503.
 //! When the answer has to wait for step 3 and it cannot be told whether that was committed, it is 202

@@ -1,7 +1,7 @@
 //! Trys beside the begin: sent while the local transaction that begins is still on its way.
 //!
-//! What is awaited in the worst case stays the same: nothing is decided, and nobody is answered,
-//! before the begin is durable. What changes is what may be left behind:
+//! Nothing is decided, and nobody is answered, before the begin is durable, as without it. What
+//! changes is what may be left behind:
 //!
 //! | what happens | left behind | who ends it |
 //! |---|---|---|
@@ -19,29 +19,31 @@ use std::sync::atomic::Ordering;
 use futures_util::future::{Either, select};
 use tradewind_base::fault;
 use tradewind_service::answer::chain;
-use tradewind_sql::{Transaction, TransactionError};
+use tradewind_sql::{Dialect, Transaction};
 
 use super::declaration::Declaration;
 use super::tries::Tried;
-use super::{Engine, LogError, abort};
+use super::{Engine, abort, log};
 
 impl Engine {
     /// Begins and tries beside each other: `begin` runs the caller's local transaction with
     /// [`Engine::begin`], and the Trys are on their way meanwhile, as in [`Engine::try_all`]. What
     /// came of them is known when both have ended.
     ///
-    /// `begins` says whether what the local transaction came to is that `declaration` begins. If it
-    /// is something else (another has the key), what was tried is given back. So use it where that
-    /// is rare: meanwhile it is taken.
+    /// `begins` says whether `declaration` begins, from what the local transaction came to; `None`
+    /// when that cannot be told. If it does not (another has the key), what was tried is given back,
+    /// which takes a commit more. So use it where that is rare: meanwhile it is taken.
     ///
-    /// `None` when no Try was sent, or none that means anything: it does not begin, no commit is
-    /// known to succeed here, or a coordinator decides, which hears of nothing that is not durable
-    /// here. Go on with [`Engine::try_all`] then, if it has begun.
+    /// `None` when no Try was sent, or none that means anything: it does not begin, no begin is
+    /// known to become durable here, a coordinator decides, which hears of nothing that is not
+    /// durable here, or the database is MySQL. There instances come for one key at the same time,
+    /// and the one that does not get it would hold what the other needs. Go on with
+    /// [`Engine::try_all`] then, if it has begun.
     ///
-    /// When `begin` fails, what the Trys have reserved stays taken until its participants ask, after
-    /// the deadline. A disk that takes no commits any more would have that happen again and again,
+    /// When it cannot be told, what the Trys have reserved stays taken until its participants ask,
+    /// after the deadline. A disk that takes no commits any more would have that happen again and again,
     /// so nothing is tried beside the first begin of this process, nor after one that failed until
-    /// the next that succeeded.
+    /// the next that became durable.
     ///
     /// # Cancel safety
     /// As [`Engine::try_all`]. A begin that is queued runs all the same; if it comes to something
@@ -50,45 +52,49 @@ impl Engine {
         &self,
         declaration: &Declaration,
         begin: impl Future<Output = Result<B, E>>,
-        begins: impl FnOnce(&B) -> bool,
+        begins: impl Fn(&Result<B, E>) -> Option<bool>,
     ) -> (Result<B, E>, Option<Tried>) {
         let name = declaration.name.as_ref();
         let commits = &self.inner.commits;
         let begin = async {
             let begun = begin.await;
-            commits.store(begun.is_ok(), Ordering::Relaxed);
+            // What came to something else need not have written anything.
+            if begun.is_err() || begins(&begun) == Some(true) {
+                commits.store(begun.is_ok(), Ordering::Relaxed);
+            }
             begun
         };
-        if declaration.coordinator.is_some() || !commits.load(Ordering::Relaxed) {
+        let alone = self.inner.database.dialect() == Dialect::Sqlite;
+        let embedded = declaration.coordinator.is_none();
+        if !(alone && embedded && commits.load(Ordering::Relaxed)) {
             return (begin.await, None);
         }
-        let (begin, trys) = (
-            pin!(begin),
-            pin!(async {
+        let (begun, tried) = {
+            let trys = pin!(async {
                 fault::point(format_args!("tcc.{name}.beside"));
                 self.try_each(declaration).await
-            }),
-        );
-        // The begin is polled first, so it is queued before anything is sent.
-        let (begun, trys) = match select(begin, trys).await {
-            Either::Left((begun, trys)) => (begun, Either::Left(trys)),
-            Either::Right((tried, begin)) => (begin.await, Either::Right(tried)),
-        };
-        match &begun {
-            // What is under way for nothing need not come to its end.
-            Err(_) => return (begun, None),
-            Ok(other) if !begins(other) => {
-                self.give_back(declaration).await;
-                return (begun, None);
+            });
+            // The begin is polled first, so it is queued before anything is sent.
+            match select(pin!(begin), trys).await {
+                Either::Left((begun, trys)) if begins(&begun) == Some(true) => {
+                    (begun, Some(trys.await))
+                }
+                // What is under way for nothing need not come to its end.
+                Either::Left((begun, _)) => (begun, None),
+                Either::Right((tried, begin)) => (begin.await, Some(tried)),
             }
-            Ok(_) => {}
-        }
-        let tried = match trys {
-            Either::Left(trys) => trys.await,
-            Either::Right(tried) => tried,
         };
-        fault::point(format_args!("tcc.{name}.tried"));
-        (begun, Some(tried))
+        match begins(&begun) {
+            Some(true) => {
+                fault::point(format_args!("tcc.{name}.tried"));
+                (begun, tried)
+            }
+            Some(false) => {
+                self.give_back(declaration).await;
+                (begun, None)
+            }
+            None => (begun, None),
+        }
     }
 
     /// Writes down that what does not begin is aborted, and has the Cancels sent.
@@ -97,15 +103,17 @@ impl Engine {
         // Nothing of its own was ever written.
         (it.own, it.implied) = (None, false);
         let work = move |tx: &mut Transaction<'_>| {
-            engine.begin(tx, &it)?;
-            let inner = &engine.inner;
-            let which = (it.xid, true);
-            abort::abort(tx, &*inner.clock, &inner.hooks, which, "it did not begin", None)
+            let (inner, xid) = (&engine.inner, it.xid);
+            // However late it is: of the log's rows for it the first stands.
+            if !log::insert(tx, &it, inner.shard(xid), inner.clock.now())? {
+                return Ok(());
+            }
+            let (clock, reason) = (&*inner.clock, "it did not begin");
+            abort::abort(tx, clock, &inner.hooks, (xid, true), reason, None).map(drop)
         };
         match self.inner.database.transaction("tcc give back", work).await {
-            Ok(_) => self.settle(declaration.xid),
-            // Too late, or somebody asked already: then the participants know, or are about to.
-            Err(TransactionError::Refused(LogError::Refused { .. } | LogError::Taken { .. })) => {}
+            // Where a participant asked already there is nothing to be sent.
+            Ok(()) => self.settle(declaration.xid),
             Err(error) => {
                 let (xid, error) = (declaration.xid, chain(&error));
                 tracing::warn!(%xid, error, "what was tried stays taken until participants ask");

@@ -23,6 +23,7 @@ use tradewind_sql::{
 use super::shelf::{Mischief, Shelf, Take};
 use crate::engine::{Declaration, Engine, Settings, Setup, Tried};
 use crate::machine::backoff::Backoff;
+use crate::machine::global::Refused;
 use crate::participant::{self, BranchError, Participants};
 use crate::{LogError, Peers, engine, fence};
 
@@ -90,6 +91,8 @@ pub(super) enum Begin {
     Lost { reserved: u32 },
     /// It comes to something else.
     Another { reserved: u32 },
+    /// It is refused, for its time is over.
+    Late { reserved: u32 },
 }
 
 /// A service with its database. Its tasks end with the test's runtime.
@@ -266,6 +269,10 @@ impl World {
                 wait(reserved);
                 return Ok(false);
             }
+            if let Begin::Late { reserved } = end {
+                wait(reserved);
+                return Err(LogError::Refused { xid: it.xid(), source: Refused::Expired });
+            }
             engine.begin(tx, &it)?;
             let sql = "INSERT INTO orders (xid, state, cancels) VALUES (?, 'pending', 0)";
             tx.execute(sql, params![it.xid().to_string()])?;
@@ -274,7 +281,12 @@ impl World {
             Err(LogError::Unknown { xid: it.xid() })
         };
         let begin = self.orders.transaction("begin", work);
-        self.engine.try_beside(declaration, begin, |begins| *begins).await
+        let begins = |it: &Result<bool, _>| match it {
+            Ok(begins) => Some(*begins),
+            Err(TransactionError::Refused(LogError::Refused { .. })) => Some(false),
+            Err(_) => None,
+        };
+        self.engine.try_beside(declaration, begin, begins).await
     }
 
     /// A first transaction of the engine that began, and ended: from then on Trys hurry.

@@ -300,9 +300,10 @@ impl<I: Inventory + Clone + Send + Sync + 'static> Orders<I> {
         };
         let declaration = plan.declaration.clone();
         let begin = self.begin(attempt, Some(plan));
-        let begins = |begun: &Begun| match begun {
-            Begun::Work(work) => work.declaration.xid() == declaration.xid(),
-            _ => false,
+        let begins = |begun: &Result<Begun, _>| match begun {
+            Ok(Begun::Work(work)) => Some(work.declaration.xid() == declaration.xid()),
+            Ok(_) | Err(TransactionError::Refused(_)) => Some(false),
+            Err(_) => None,
         };
         self.engine.try_beside(&declaration, begin, begins).await
     }

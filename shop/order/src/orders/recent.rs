@@ -29,8 +29,8 @@ struct Generations {
 }
 
 impl Recent {
-    /// Notes the key of an attempt; whether it was not known. Two keys in 10^19 are taken for one,
-    /// which costs the second some time.
+    /// Notes the key of an attempt; whether it was not known. Two keys with one hash are taken
+    /// for one, which costs the second some time.
     pub(super) fn note(&self, attempt: &Attempt) -> bool {
         let hash = self.hasher.hash_one((&attempt.scope, &attempt.key));
         // Every change leaves the sets whole.

@@ -160,7 +160,7 @@ async fn what_was_tried_for_a_begin_that_is_lost_is_given_back() {
     assert!(1 <= shop.estate.count("inventory", sql).unwrap(), "the lost one's");
 }
 
-/// R5.1, R8.4: a repeat that reaches a process which does not know its key has Trys set out for an
+/// R4.2, R5.1: a repeat that reaches a process which does not know its key has Trys set out for an
 /// order that does not begin.
 #[tokio::test]
 async fn what_was_tried_for_a_repeat_is_given_back() {
