@@ -21,7 +21,8 @@ use std::fmt;
 /// The variable that names the folder.
 pub const FOLDER: &str = "TRADEWIND_FAULTS";
 
-/// A place where a test can have this process killed or stopped: `point(format_args!("tcc.{action}.tried"))`.
+/// A place where a test can have this process killed or stopped:
+/// `point(format_args!("tcc.{action}.tried"))`.
 #[inline]
 pub fn point(name: fmt::Arguments<'_>) {
     #[cfg(feature = "faults")]

@@ -57,8 +57,7 @@
 //! | branch answered (fences read again) | its fence, unless cleaned | TX-1 |
 //! | undecided past its deadline, undone past its time | the list for a human; undone: the shop stands still | TX-2 |
 //!
-//! A Try may be sent beside the begin of its transaction, before that is durable. So
-//! for a while ([`transaction::UNHEARD_MS`]) something may be held for a transaction, and an order,
+//! A Try may be sent beside the begin of its transaction, before that is durable. So for a while ([`transaction::UNHEARD_MS`]) something may be held for a transaction, and an order,
 //! that is not there; if its begin is lost, it is given back when it is asked about. For that, time
 //! goes on only while the shop is seen alive, and a shop that starts is looked at twice.
 //!

@@ -23,10 +23,12 @@
 //! the same order and the same xid; if nobody repeats, every branch is closed at the deadline, and
 //! the order is *placed* if all of them are tried, or *failed*. When it dies before step 1 is
 //! durable, a repeat begins another order, and what the Trys had reserved for the first is given
-//! back after its deadline. Where step 1 finds that the key has an order already (a repeat that this
-//! process does not know), what the Trys beside it reserved is given back at once. The same holds when the client goes away, which ends the work on its
-//! request. So many orders are in the making at a time as can be decided in their time
-//! (`admission`); others wait for a part of theirs, or are refused at once with 503.
+//! back after its deadline. The same holds when the client goes away, which ends the work on its
+//! request. Where step 1 finds that the key has an order already (a repeat that this process does
+//! not know), what the Trys beside it reserved is given back at once.
+//!
+//! So many orders are in the making at a time as can be decided in their time (`admission`); others
+//! wait for a part of theirs, or are refused at once with 503.
 //! When the answer has to wait for step 3 and it cannot be told whether that was committed, it is 202
 //! with the order to ask for.
 //!

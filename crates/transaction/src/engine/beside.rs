@@ -41,9 +41,9 @@ impl Engine {
     /// [`Engine::try_all`] then, if it has begun.
     ///
     /// When it cannot be told, what the Trys have reserved stays taken until its participants ask,
-    /// after the deadline. A disk that takes no commits any more would have that happen again and again,
-    /// so nothing is tried beside the first begin of this process, nor after one that failed until
-    /// the next that became durable.
+    /// after the deadline. A disk that takes no commits any more would have that happen again and
+    /// again, so nothing is tried beside the first begin of this process, nor after one that failed
+    /// until the next that became durable.
     ///
     /// # Cancel safety
     /// As [`Engine::try_all`]. A begin that is queued runs all the same; if it comes to something
@@ -64,9 +64,9 @@ impl Engine {
             }
             begun
         };
-        let alone = self.inner.database.dialect() == Dialect::Sqlite;
-        let embedded = declaration.coordinator.is_none();
-        if !(alone && embedded && commits.load(Ordering::Relaxed)) {
+        let sqlite = self.inner.database.dialect() == Dialect::Sqlite;
+        let decides = declaration.coordinator.is_none();
+        if !(sqlite && decides && commits.load(Ordering::Relaxed)) {
             return (begin.await, None);
         }
         let (begun, tried) = {

@@ -247,11 +247,11 @@ async fn what_was_tried_beside_something_else_is_given_back(kind: Kind) {
         let (begun, tried) = world.begin_and_try(&declaration, end).await;
         assert!(!begun.unwrap_or(false));
         assert_eq!(tried, None);
-        let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
-        assert_eq!(outcome.decision, Decision::Aborted);
         // Nobody has to ask.
         world.all_finished().await;
         assert_eq!(world.goods().await, [(10, 0, 0), (10, 0, 0)]);
+        let outcome = world.engine.outcome(declaration.xid()).await.unwrap();
+        assert_eq!(outcome.decision, Decision::Aborted);
         assert_eq!(world.order(declaration.xid()).await, (String::new(), 0));
     }
 }

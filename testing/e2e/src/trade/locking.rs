@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 
 use super::{LIMIT, available};
-use crate::{Client, Estate, Settings, Storage, eventually, insist_on_placing, wanted};
+use crate::{Client, Estate, POLL, Settings, Storage, eventually, insist_on_placing, wanted};
 
 /// Buyers at the same time.
 const BUYERS: usize = 8;
@@ -77,7 +77,7 @@ async fn ends(estate: &Estate, limit: Duration) -> bool {
     );
     let all_end = async {
         while 0 < estate.number("inventory", &left).expect("a number of transactions") {
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(POLL).await;
         }
     };
     tokio::time::timeout(limit, all_end).await.is_ok()
