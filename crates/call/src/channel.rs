@@ -221,16 +221,17 @@ impl Inner {
         content: Content,
     ) -> Result<(&'static str, Bytes), CallError> {
         let mut call = self.begin(request.finish()?);
-        let mut instance = self.pick(&call.tried).ok_or_else(|| self.no_instance())?;
+        let mut picked = self.pick(&call.tried).ok_or_else(|| self.no_instance())?;
         loop {
+            let instance = &picked.instance;
             if !call.tried.iter().any(|it| it.id == instance.id) {
-                call.tried.push(Arc::clone(&instance));
+                call.tried.push(Arc::clone(instance));
             }
             if self.out_of_time(&call) {
                 return Err(self.too_late(&call, call.schedule.attempts() - 1));
             }
             let left = call.deadline.left();
-            let failed = match self.attempt(&mut call, &instance, left, content).await {
+            let failed = match self.attempt(&mut call, instance, left, content).await {
                 Ok(body) => return Ok((call.request.endpoint, body)),
                 Err(Failed::Finally(error)) => return Err(call.settle(error)),
                 Err(Failed::Perhaps(failure, error)) => (failure, error),
@@ -247,7 +248,7 @@ impl Inner {
                     let Some(next) = self.pick(&call.tried) else {
                         return Err(self.give_up(&call, Stop::Exhausted, failed.1));
                     };
-                    instance = next;
+                    picked = next;
                 }
                 Step::Stop(why) => return Err(self.give_up(&call, why, failed.1)),
             }

@@ -4,7 +4,9 @@
 //! A [`Gather`] lets a few exchanges be under way; what comes meanwhile waits, and whoever gets the
 //! next place takes along what waits. Nobody waits for company: below a few questions at a time
 //! each goes at once and alone, and the more there are, the more one exchange carries. Questions
-//! whose answers nobody waits for may wait for company ([`Gather::patient`]).
+//! whose answers nobody waits for may wait for company ([`Gather::patient`]). Where two exchanges
+//! at a time only get in each other's way, a second may be for those who have waited too long for
+//! the first ([`Gather::reluctant`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, oneshot};
 
 /// How long a place is waited for; then a question goes alone: those under way may have met an
 /// instance that does not answer.
@@ -20,7 +22,10 @@ const WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Gathers questions of the type `Q`, whose answers are an `A` each.
 pub struct Gather<Q, A> {
-    places: Semaphore,
+    /// One place for whoever comes, the others for who has waited `reluctance`.
+    first: Semaphore,
+    others: Semaphore,
+    reluctance: Duration,
     most: usize,
     patience: Duration,
     waiting: Mutex<Waiting<Q, A>>,
@@ -51,14 +56,37 @@ impl<Q, A> Gather<Q, A> {
     /// At most `places` exchanges at a time with at most `most` questions each.
     #[must_use]
     pub const fn new(places: usize, most: usize) -> Self {
-        Self::patient(places, most, Duration::ZERO)
+        Self::with(places, most, Duration::ZERO, Duration::ZERO)
     }
 
     /// The same, but whoever has a place waits so long for others to come.
     #[must_use]
     pub const fn patient(places: usize, most: usize, patience: Duration) -> Self {
+        Self::with(places, most, patience, Duration::ZERO)
+    }
+
+    /// The same as [`Gather::new`], but while one exchange is under way, another is only for those
+    /// who have waited `reluctance`.
+    #[must_use]
+    pub const fn reluctant(places: usize, most: usize, reluctance: Duration) -> Self {
+        Self::with(places, most, Duration::ZERO, reluctance)
+    }
+
+    const fn with(places: usize, most: usize, patience: Duration, reluctance: Duration) -> Self {
         let waiting = Mutex::new(Waiting { next: 0, queue: VecDeque::new() });
-        Self { places: Semaphore::const_new(places), most, patience, waiting }
+        let (first, others) = (Semaphore::const_new(1), Semaphore::const_new(places - 1));
+        Self { first, others, reluctance, most, patience, waiting }
+    }
+
+    /// A place for an exchange, when there is one.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        match tokio::time::timeout(self.reluctance, self.first.acquire()).await {
+            Ok(place) => place,
+            Err(_) => tokio::select! {
+                place = self.first.acquire() => place,
+                place = self.others.acquire() => place,
+            },
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting<Q, A>> {
@@ -105,7 +133,7 @@ impl<Q, A> Gather<Q, A> {
         let place = tokio::select! {
             biased;
             told = &mut hear => return Asked::of(told.ok()),
-            place = tokio::time::timeout(WAIT_MAX, self.places.acquire()) => place,
+            place = tokio::time::timeout(WAIT_MAX, self.place()) => place,
         };
         let Ok(Ok(place)) = place else {
             // From here on nobody takes it along; what was told already counts.
@@ -153,7 +181,7 @@ impl<A> Asked<'_, A> {
 impl<Q, A> fmt::Debug for Gather<Q, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gather")
-            .field("free", &self.places.available_permits())
+            .field("free", &(self.first.available_permits() + self.others.available_permits()))
             .field("waiting", &self.waiting().queue.len())
             .finish_non_exhaustive()
     }
@@ -171,9 +199,9 @@ mod tests {
         let gather = Gather::<u32, u32>::new(1, 8);
         let asked = gather.ask(1, |_| async { Vec::new() }).await;
         assert!(matches!(asked, Asked::Alone(Some(_))));
-        assert_eq!(gather.places.available_permits(), 0);
+        assert_eq!(gather.first.available_permits(), 0);
         drop(asked);
-        assert_eq!(gather.places.available_permits(), 1);
+        assert_eq!(gather.first.available_permits(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,7 +232,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_a_place_goes_together_in_order() {
         let (gather, calls) = (Arc::new(Gather::<u32, u32>::new(1, 4)), AtomicUsize::new(0));
-        let held = gather.places.acquire().await.unwrap();
+        let held = gather.first.acquire().await.unwrap();
         let one = |number: u32| {
             let (gather, calls) = (Arc::clone(&gather), &calls);
             async move {
@@ -244,9 +272,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_further_exchange_is_for_who_has_waited_and_takes_along_who_waits() {
+        let (ms, start) = (Duration::from_millis, tokio::time::Instant::now());
+        let gather = Gather::<u32, u32>::reluctant(2, 8, ms(20));
+        // The first exchange takes 50 ms.
+        let first = async {
+            let place = gather.ask(1, |_| async { Vec::new() }).await;
+            assert!(matches!(place, Asked::Alone(Some(_))), "at once: {place:?}");
+            tokio::time::sleep(ms(50)).await;
+        };
+        let one = |number: u32, after| {
+            let gather = &gather;
+            async move {
+                tokio::time::sleep(ms(after)).await;
+                let together = |all: Vec<u32>| async move { all.into_iter().map(Some).collect() };
+                let asked = gather.ask(number, together).await;
+                (matches!(asked, Asked::Answered(it) if it == number), start.elapsed())
+            }
+        };
+        let ((), second, third) = tokio::join!(first, one(2, 5), one(3, 20));
+        // Timers are of whole milliseconds.
+        assert!(second.0 && ms(25) <= second.1 && second.1 < ms(30), "{second:?}");
+        assert_eq!(third, second, "it goes with it");
+        assert_eq!(gather.first.available_permits() + gather.others.available_permits(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_carrier_that_goes_away_leaves_the_others_to_go_alone() {
         let gather = Arc::new(Gather::<u32, u32>::new(1, 8));
-        let held = gather.places.acquire().await.unwrap();
+        let held = gather.first.acquire().await.unwrap();
         let carrier = gather.ask(1, |_| std::future::pending::<Vec<Option<u32>>>());
         let other = gather.ask(2, |_| std::future::pending::<Vec<Option<u32>>>());
         let carried = async {
@@ -266,7 +320,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_long_for_a_place_and_leaves_nothing_behind() {
         let gather = Gather::<u32, u32>::new(1, 8);
-        let _held = gather.places.acquire().await.unwrap();
+        let _held = gather.first.acquire().await.unwrap();
         for number in 0..3 {
             let asked = gather.ask(number, |_| async { Vec::new() }).await;
             assert!(matches!(asked, Asked::Alone(None)));

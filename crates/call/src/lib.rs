@@ -59,7 +59,7 @@
 //! # One call
 //! 1. The total time is the policy's (or the method's `timeout`), cut by the deadline of the
 //!    request that is being served. Nothing is begun that has no time left.
-//! 2. An instance is taken in turn. Those that could not be reached a moment ago are left out, as
+//! 2. An instance is taken in turn, or the one with the least to do ([`Balance`]). Those that could not be reached a moment ago are left out, as
 //!    long as there are others: nobody waits for the registry to notice what this process has
 //!    already seen.
 //! 3. The attempt carries what the other side needs: `traceparent` of a new span,
@@ -74,9 +74,9 @@
 //!    [`CallError::outcome_unknown`] says what a failure means for the caller's own state.
 //!
 //! # Limits
-//! Bodies are whole and in memory, at most [`Policy::body_max`] bytes. HTTP/1.1 and JSON only. The
-//! balance is round robin. Redirects are not followed. Connections are kept warm to 64 instances
-//! for each service. An address is at most 8 KiB long.
+//! Bodies are whole and in memory, at most [`Policy::body_max`] bytes. HTTP/1.1 and JSON only.
+//! Redirects are not followed. Connections are kept warm to 64 instances for each service. An
+//! address is at most 8 KiB long.
 
 pub mod machine;
 
@@ -93,6 +93,7 @@ pub use channel::{Channel, WarmError};
 pub use error::CallError;
 pub use gather::{Asked, Gather};
 pub use identity::Identity;
+pub use machine::balancer::Balance;
 pub use policy::Policy;
 pub use request::Request;
 pub use stats::{Latency, Outcome, Stats};

@@ -12,7 +12,14 @@
 //!
 //! - BAL-1: a choice is one of the instances; there is one exactly if there is an instance.
 //! - BAL-2: a worse standing is never taken while there is a better one.
-//! - BAL-3: while standings stay as they are, every `n` choices take each of the `n` best once.
+//! - BAL-3: in turn means: while standings stay as they are, every `n` choices take each of the `n`
+//!   best once.
+//!
+//! With [`balancer::Balance::LeastOutstanding`] it is, instead of the next in turn, the one with the
+//! fewest calls under way, and of several the one that was taken last:
+//! - BAL-4: none is taken that has more calls under way than another of the same standing.
+//! - BAL-5: the choice stays as it was unless another has a better standing, or as good a one and
+//!   fewer calls under way.
 //!
 //! # Whether again ([`schedule`])
 //! | the attempt failed | idempotent | not idempotent |

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::machine::balancer::Balance;
 use crate::machine::budget::BudgetConfig;
 use crate::machine::ejection::EjectionConfig;
 use crate::machine::schedule::Rules;
@@ -10,6 +11,8 @@ use crate::machine::schedule::Rules;
 /// within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Which of the instances that are equally fit takes a call.
+    pub balance: Balance,
     /// From the start of one attempt until a connection is ready.
     pub connect: Duration,
     /// From sending the request until the head of the answer, and between pieces of its body.
@@ -31,10 +34,11 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// One second to connect, four to the answer, ten in all; one retry, on the next instance;
+    /// Instances in turn; one second to connect, four to the answer, ten in all; one retry, on the next instance;
     /// bodies up to 4 MiB.
     fn default() -> Self {
         Self {
+            balance: Balance::RoundRobin,
             connect: Duration::from_secs(1),
             read: Duration::from_secs(4),
             total: Duration::from_secs(10),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tradewind_base::Context;
 use tradewind_base::id::Xid;
-use tradewind_call::{CallError, Channel, Client, Identity, Policy, Request};
+use tradewind_call::{Balance, CallError, Channel, Client, Identity, Policy, Request};
 use tradewind_discovery::{Discovery, ServiceName, ServiceNameError};
 
 use crate::machine::asked::Asked;
@@ -69,7 +69,10 @@ impl Peers {
     /// on it, with backoff, so a channel itself retries only on another instance.
     #[must_use]
     pub fn new(discovery: Discovery, client: Client, identity: Identity) -> Self {
-        let policy = Policy { read: Duration::from_secs(5), ..Policy::default() };
+        // Calls of one action travel together, and at a participant they share a commit with those
+        // that came just before.
+        let balance = Balance::LeastOutstanding;
+        let policy = Policy { balance, read: Duration::from_secs(5), ..Policy::default() };
         Self(Arc::new(Inner {
             discovery,
             client,

@@ -8,14 +8,14 @@ use tradewind_http::{ErrorKind, Phase, SendError};
 
 use super::{Inner, Warnings};
 use crate::Policy;
-use crate::machine::balancer::{RoundRobin, Standing};
+use crate::machine::balancer::{Balancer, Standing};
 use crate::machine::budget::Budget;
 use crate::machine::ejection::Ejections;
 use crate::stats::add;
 
 /// What the calls of a channel share. Held for the length of a choice, never across a wait.
 pub(super) struct State {
-    balancer: RoundRobin,
+    balancer: Balancer,
     ejections: Ejections<Registered>,
     pub(super) budget: Budget,
     pub(super) rng: Rng,
@@ -39,14 +39,34 @@ impl PartialEq for Registered {
 #[derive(Debug, Default)]
 struct Roster {
     list: Option<Arc<List>>,
-    up: Vec<Registered>,
+    up: Vec<Up>,
+}
+
+#[derive(Debug)]
+struct Up {
+    it: Registered,
+    /// Shared with each call that it has under way.
+    calls: Arc<()>,
+}
+
+impl Up {
+    fn outstanding(&self) -> usize {
+        Arc::strong_count(&self.calls) - 1
+    }
+}
+
+/// The instance that takes a call, which counts as under way while this is there.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) instance: Arc<Instance>,
+    _call: Arc<()>,
 }
 
 impl State {
     pub(super) fn new(policy: &Policy, mut rng: Rng) -> Self {
         let offset = usize::try_from(rng.u64() >> 33).unwrap_or(0);
         Self {
-            balancer: RoundRobin::starting_at(offset),
+            balancer: Balancer::starting_at(policy.balance, offset),
             ejections: Ejections::new(policy.ejection),
             budget: Budget::new(policy.budget),
             rng,
@@ -61,27 +81,36 @@ impl State {
         if self.roster.list.as_ref().is_some_and(|it| Arc::ptr_eq(it, list)) {
             return;
         }
-        self.roster.up = list.up().cloned().map(Registered).collect();
+        let before = std::mem::take(&mut self.roster.up);
+        let up = list.up().map(|it| {
+            // What is under way goes on when an instance is listed anew.
+            let same = before.iter().find(|other| other.it.0.id == it.id);
+            let calls = same.map_or_else(Arc::default, |other| Arc::clone(&other.calls));
+            Up { it: Registered(Arc::clone(it)), calls }
+        });
+        self.roster.up = up.collect();
         self.roster.list = Some(Arc::clone(list));
         if !self.ejections.is_empty() {
             let up = &self.roster.up;
-            self.ejections.listed(|id| up.iter().find(|it| it.0.id.as_str() == id));
+            let listed = |id: &str| up.iter().map(|it| &it.it).find(|it| it.0.id.as_str() == id);
+            self.ejections.listed(listed);
         }
     }
 }
 
 impl Inner {
     /// The instance to call next: [`crate::machine`] says which.
-    pub(super) fn pick(&self, tried: &[Arc<Instance>]) -> Option<Arc<Instance>> {
+    pub(super) fn pick(&self, tried: &[Arc<Instance>]) -> Option<Picked> {
         let list = self.view.load();
         let now = self.clock.monotonic();
         let mut state = self.lock();
         state.see(&list);
         let State { balancer, ejections, roster, .. } = &mut *state;
         let any_out = !ejections.is_empty();
-        let index = balancer.choose(roster.up.len(), |index| {
-            // The balancer asks for places below the length it was given.
-            let Some(Registered(it)) = roster.up.get(index) else { return Standing::Tried };
+        // The balancer asks for places below the length it was given.
+        let at = |index: usize| roster.up.get(index);
+        let standing = |index| {
+            let Some(Up { it: Registered(it), .. }) = at(index) else { return Standing::Tried };
             if tried.iter().any(|other| other.id == it.id) {
                 Standing::Tried
             } else if any_out && ejections.is_out(it.id.as_str(), now)
@@ -91,12 +120,14 @@ impl Inner {
             } else {
                 Standing::Free
             }
-        })?;
-        let Registered(instance) = roster.up.get(index)?;
+        };
+        let outstanding = |index| at(index).map_or(0, Up::outstanding);
+        let up = at(balancer.choose(roster.up.len(), standing, outstanding)?)?;
+        let Registered(instance) = &up.it;
         if any_out {
             ejections.chosen(instance.id.as_str(), now);
         }
-        Some(Arc::clone(instance))
+        Some(Picked { instance: Arc::clone(instance), _call: Arc::clone(&up.calls) })
     }
 
     /// Whether there is an instance that was not tried.

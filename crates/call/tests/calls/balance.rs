@@ -1,10 +1,12 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tradewind_call::{CallError, Outcome, Policy};
+use tokio::sync::Semaphore;
+use tradewind_call::{Balance, CallError, Outcome, Policy};
 use tradewind_discovery::Status;
 
-use crate::support::{Inventory, Server, lamp, nobody, service, setup};
+use crate::support::{Inventory, Server, json, lamp, nobody, service, setup};
 
 /// R2.2
 #[tokio::test]
@@ -15,6 +17,68 @@ async fn instances_take_turns() {
         setup.client.product("1").await.unwrap();
     }
     assert_eq!(servers.iter().map(|it| it.seen().len()).collect::<Vec<_>>(), [30, 30, 30]);
+}
+
+/// R2.2
+#[tokio::test]
+async fn the_instance_with_the_least_to_do_is_called_and_of_several_the_one_that_was_last() {
+    let free = Arc::new(Semaphore::new(0));
+    let servers = join_all((0..3).map(|_| {
+        let free = Arc::clone(&free);
+        Server::start(move |seen| {
+            let free = Arc::clone(&free);
+            async move {
+                if seen.address == "/products/held" {
+                    free.acquire().await.unwrap().forget();
+                }
+                json(&lamp())
+            }
+        })
+    }))
+    .await;
+    let policy = Policy { balance: Balance::LeastOutstanding, ..Policy::default() };
+    let setup = setup(servers.iter().map(Server::instance).collect(), policy);
+    let seen = || servers.iter().map(|it| it.seen().len()).collect::<Vec<_>>();
+    let call = async |id| setup.client.product(id).await.map(drop);
+    for _ in 0..5 {
+        call("1").await.unwrap();
+    }
+    let first = seen().iter().position(|it| *it == 5).expect("one has them all");
+
+    // With a call under way at the first, and then at two, the next goes elsewhere and stays there.
+    let (mut held, mut taken) = (Vec::new(), vec![first]);
+    for _ in 0..2 {
+        let before = seen();
+        held.push(Box::pin(call("held")));
+        let held = held.last_mut().unwrap();
+        let arrived = async { until(|| seen() != before).await };
+        tokio::select! { _ = held => unreachable!("nothing lets it go"), () = arrived => {} }
+        let before = seen();
+        for _ in 0..5 {
+            call("1").await.unwrap();
+        }
+        let five = (0..3).find(|it| seen()[*it] == before[*it] + 5).expect("one has them all");
+        assert!(!taken.contains(&five), "{five} has something to do, as {taken:?}");
+        taken.push(five);
+    }
+    // What has ended, or was given up, is under way no longer.
+    let last = taken[2];
+    free.add_permits(1);
+    held.remove(0).await.unwrap();
+    drop(held);
+    let before = seen();
+    call("1").await.unwrap();
+    assert_eq!(seen()[last], before[last] + 1);
+}
+
+/// Waits until it is so.
+async fn until(is: impl Fn() -> bool) {
+    let look = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), look).await.expect("it comes to that");
 }
 
 /// R2.2

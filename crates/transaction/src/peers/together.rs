@@ -22,6 +22,9 @@ type Try = crate::wire::Try<Payload>;
 /// Exchanges under way for the Trys of one action, and for its Confirms. A third would arrive while
 /// the participant commits what the first two brought, and wait there instead.
 const PLACES: usize = 2;
+/// How long a Try waits for the exchange that is under way before it takes the second place: longer
+/// than a participant with a database of its own needs. Those that come meanwhile go with it.
+const TRY_RELUCTANCE: Duration = Duration::from_millis(20);
 /// How long a Confirm waits for others: those of transactions that set out together.
 const CONFIRM_PATIENCE: Duration = Duration::from_millis(2);
 
@@ -36,7 +39,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) const fn new() -> Self {
         Self {
-            trys: Gather::new(PLACES, Trys::<Payload>::MAX),
+            trys: Gather::reluctant(PLACES, Trys::<Payload>::MAX, TRY_RELUCTANCE),
             confirms: Gather::patient(PLACES, Confirms::MAX, CONFIRM_PATIENCE),
             alone: AtomicBool::new(false),
         }

@@ -10,7 +10,7 @@ use tradewind::axum::extract::State;
 use tradewind::axum::http::{HeaderMap, StatusCode};
 use tradewind::axum::response::{IntoResponse as _, Response};
 use tradewind::axum::routing::post;
-use tradewind::call::{CallError, Policy};
+use tradewind::call::{Balance, CallError, Policy};
 use tradewind::idempotency::{
     self, Attempt, Claim, Fence, Fingerprint, KEY_HEADER, Key, Scope, StoredAnswer, Terms, store,
 };
@@ -106,7 +106,9 @@ const USER: &str = "usr_bench";
 pub(super) async fn run(mut host: Host) -> anyhow::Result<()> {
     let database = host.database(ORDER, TABLES).await?;
     let clock = Arc::clone(&host.shared().clock);
-    let policy = || Policy { read: Duration::from_secs(5), ..Policy::default() };
+    // As the shop's own order service calls those that an order needs.
+    let balance = Balance::LeastOutstanding;
+    let policy = || Policy { balance, read: Duration::from_secs(5), ..Policy::default() };
     let broker = BrokerClient::new(host.channel(BrokerClient::SERVICE, policy()).await?);
     let outbox = Outbox::new(database.clone(), broker, Arc::clone(&clock));
     outbox.relay(host.tasks());
