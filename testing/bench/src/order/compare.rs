@@ -13,7 +13,7 @@ use tradewind_base::{Clock as _, SystemClock};
 use super::buyer::{Buyer, Caller};
 use super::estate::{Estate, command, free_addresses};
 use super::measure::{Felt, Prober, Sample, closed};
-use super::{Bench, LOWER, WANTED, parts};
+use super::{Bench, LOWER, parts};
 
 /// What the whole way may add to the bare steps: durable steps and exchanges.
 const STEPS_MAX: f64 = 2.5;
@@ -36,12 +36,13 @@ impl Way<'_> {
 }
 
 impl Bench<'_> {
-    /// The bare steps, and one guarantee more at a time, in turns.
+    /// The bare steps, and one guarantee more at a time, in turns; then the ends of that at other
+    /// rates.
     pub(super) async fn compare(
         &mut self,
         shop: &Estate,
         gateway: &Arc<Buyer>,
-        rate: f64,
+        (rate, also): (f64, &[f64]),
         folder: &Path,
     ) -> anyhow::Result<()> {
         let (parts, order) = self.parts().await?;
@@ -63,13 +64,14 @@ impl Bench<'_> {
         }
         self.by_turns(&mut prober, &mut ways, rate).await?;
         self.prices(&ways);
-        // A share of the ceiling is more orders with each gain of it; this stays the same.
-        let fixed = 0.3 * WANTED;
         let [bare, .., whole] = ways;
-        let mut ends = [bare.anew(), whole.anew()];
-        self.by_turns(&mut prober, &mut ends, fixed).await?;
-        let [bare, whole] = ends;
-        self.added(&bare, &whole, [&bare, &whole], &format!(", at {fixed:.0}/s"));
+        let mut ends = [bare, whole];
+        for rate in also {
+            ends = ends.map(Way::anew);
+            self.by_turns(&mut prober, &mut ends, *rate).await?;
+            let [bare, whole] = &ends;
+            self.added(bare, whole, &ends, &format!(", at {rate:.0}/s"));
+        }
         Ok(())
     }
 

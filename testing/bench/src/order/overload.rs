@@ -8,11 +8,10 @@ use tradewind_load::{Arrivals, Plan, Stage, run};
 use super::buyer::Buyer;
 use super::diary::{Diary, IN_FLIGHT_MAX};
 use super::estate::Estate;
-use super::measure::{Sample, count, rest};
-use super::{Bench, HIGHER, LOWER};
+use super::measure::{count, rest};
+use super::{Bench, HIGHER, LOWER, USUAL};
 
-/// What is offered, in ceilings, before and after and in between.
-const USUAL: f64 = 0.3;
+/// What is offered, in ceilings, between the usual load before and after.
 const OVERLOAD: f64 = 2.0;
 /// The share of the ceiling that must still be placed.
 const PLACED: f64 = 0.8;
@@ -28,17 +27,17 @@ impl Bench<'_> {
         &mut self,
         shop: &Estate,
         buyer: &Arc<Buyer>,
-        ceiling: &Sample,
+        ceiling: f64,
     ) -> anyhow::Result<()> {
         let span = self.span(3).max(SPAN_MIN);
-        let usual = USUAL * ceiling.rate;
+        let usual = USUAL * ceiling;
         let (start, end) = (span, span * 2);
         let plan = Plan {
             arrivals: Arrivals::Poisson { seed: 13 },
             in_flight_max: IN_FLIGHT_MAX,
             ..Plan::staged(vec![
                 Stage::flat(usual, span),
-                Stage::flat(OVERLOAD * ceiling.rate, span),
+                Stage::flat(OVERLOAD * ceiling, span),
                 Stage::flat(usual, BACK_MAX + span),
             ])
         };
@@ -49,7 +48,7 @@ impl Bench<'_> {
         let log = diary.log();
         let (before, over) = (log.window(Duration::ZERO, start), log.window(start, end));
         let placed = count(log.placed_in(start, end)) / span.as_secs_f64();
-        let base = ("ceiling", ceiling.rate);
+        let base = ("ceiling", ceiling);
         self.beside(
             "twice the ceiling: orders placed",
             ("1/s", HIGHER),
