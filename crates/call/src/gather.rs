@@ -53,7 +53,7 @@ pub enum Asked<'a, A> {
 }
 
 impl<Q, A> Gather<Q, A> {
-    /// At most `places` exchanges at a time with at most `most` questions each.
+    /// At most `places` exchanges at a time, and at least one, with at most `most` questions each.
     #[must_use]
     pub const fn new(places: usize, most: usize) -> Self {
         Self::with(places, most, Duration::ZERO, Duration::ZERO)
@@ -74,7 +74,8 @@ impl<Q, A> Gather<Q, A> {
 
     const fn with(places: usize, most: usize, patience: Duration, reluctance: Duration) -> Self {
         let waiting = Mutex::new(Waiting { next: 0, queue: VecDeque::new() });
-        let (first, others) = (Semaphore::const_new(1), Semaphore::const_new(places - 1));
+        let first = Semaphore::const_new(1);
+        let others = Semaphore::const_new(places.saturating_sub(1));
         Self { first, others, reluctance, most, patience, waiting }
     }
 

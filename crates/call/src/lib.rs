@@ -59,9 +59,9 @@
 //! # One call
 //! 1. The total time is the policy's (or the method's `timeout`), cut by the deadline of the
 //!    request that is being served. Nothing is begun that has no time left.
-//! 2. An instance is taken in turn, or the one with the least to do ([`Balance`]). Those that could not be reached a moment ago are left out, as
-//!    long as there are others: nobody waits for the registry to notice what this process has
-//!    already seen.
+//! 2. An instance is taken in turn, or the one with the least to do ([`Balance`]). Those that could
+//!    not be reached a moment ago are left out, as long as there are others: nobody waits for the
+//!    registry to notice what this process has already seen.
 //! 3. The attempt carries what the other side needs: `traceparent` of a new span,
 //!    `x-tradewind-deadline-ms` with what is left, `x-request-id`, the user as the gateway sealed
 //!    it, the transaction, and the sealed name of this service.

@@ -99,8 +99,7 @@ mod tests {
         for balance in [Balance::RoundRobin, Balance::LeastOutstanding] {
             let mut balancer = Balancer::starting_at(balance, 7);
             assert_eq!(balancer.choose(8, |_| Standing::Free, |_| 0), Some(7));
-            let only = balancer.choose(1, |_| Standing::Free, |_| 0);
-            assert_eq!(only, Some(0));
+            assert_eq!(balancer.choose(1, |_| Standing::Free, |_| 0), Some(0));
             assert_eq!(balancer.choose(0, |_| Standing::Free, |_| 0), None);
         }
     }
